@@ -1,0 +1,39 @@
+#ifndef FORMAT_CALIB_TEXT_H
+#define FORMAT_CALIB_TEXT_H
+/* Calibration sources as records: plain text, conversations, token ids. Rendering and tokenizing is for callers. */
+#include <stddef.h>
+#include <stdint.h>
+#include "base/err.h"
+#include "base/mem.h"
+#include "base/str.h"
+
+enum calib_kind { CALIB_TEXT, CALIB_CHAT, CALIB_IDS };
+
+struct calib_message { struct str role, content; };
+
+struct calib_record {
+    enum calib_kind kind;
+    struct str text;                      /* CALIB_TEXT */
+    const struct calib_message *messages; /* CALIB_CHAT */
+    size_t n_messages;
+    const uint32_t *ids; /* CALIB_IDS */
+    size_t n_ids;
+};
+
+struct calib_text {
+    struct calib_record *records;
+    size_t n_records;
+    struct arena mem; /* owns everything that records point to */
+};
+
+/* Reads a file: .jsonl one JSON object a line, with "text" or "content" (a string), or "messages" or "conversations" (an
+ * array of role/content or from/value objects); .json an array of token ids or an array of such arrays; anything else one
+ * text. Text must be UTF-8. Errors name the line. On error *out is NULL. */
+enum err_code calib_text_open(const char *path, struct calib_text **out, struct err *e);
+void calib_text_close(struct calib_text *c); /* NULL is fine */
+
+/* The parts of it, from bytes, which are copied. */
+enum err_code calib_text_plain(struct span data, struct calib_text **out, struct err *e);
+enum err_code calib_text_jsonl(struct span data, struct calib_text **out, struct err *e);
+enum err_code calib_text_ids(struct span data, struct calib_text **out, struct err *e);
+#endif
