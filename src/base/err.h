@@ -1,0 +1,45 @@
+#ifndef BASE_ERR_H
+#define BASE_ERR_H
+/* Errors are values: a code, a place and a sentence.
+ *
+ * A function that can fail on input, files, devices or memory returns enum err_code (ERR_NONE is 0) and takes
+ * `struct err *` as its last parameter, which may be NULL. The one who finds the error fills it with err_set;
+ * callers pass it up with TRY, or go to their `out:` label. Nothing below cli prints or exits. */
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/compiler.h"
+
+enum err_code {
+    ERR_NONE = 0,
+#define ERR(name, exit_status, text) ERR_##name,
+#include "base/err.def"
+#undef ERR
+    ERR_COUNT
+};
+
+struct err {
+    enum err_code code;
+    bool has_off;
+    uint64_t off;    /* byte offset in the file, if has_off */
+    char where[160]; /* file, "file: tensor", option; empty if unknown */
+    char msg[480];   /* one sentence: what is wrong and what to do */
+};
+
+/* Fills e (if not NULL; an error already in it is replaced) and returns code. Place is empty. */
+enum err_code err_set(struct err *e, enum err_code code, const char *fmt, ...) PRINTF_LIKE(3, 4);
+/* The same for a byte of a file being parsed. */
+enum err_code err_set_at(struct err *e, enum err_code code, uint64_t off, const char *fmt, ...) PRINTF_LIKE(4, 5);
+/* The same after a system call failed: appends strerror(errno); ENOSPC and EDQUOT become ERR_NO_SPACE, ENOMEM
+ * ERR_NO_MEMORY, ENOENT ERR_NOT_FOUND, anything else ERR_IO. */
+enum err_code err_set_errno(struct err *e, const char *fmt, ...) PRINTF_LIKE(2, 3);
+enum err_code err_no_memory(struct err *e, uint64_t bytes);
+/* Puts a place before the one that is there ("file", then "file: tensor"); returns the code in e, or code if e is NULL. */
+enum err_code err_where(struct err *e, enum err_code code, const char *fmt, ...) PRINTF_LIKE(3, 4);
+/* "place: sentence (byte 123)" into buf; always terminated. */
+void err_format(const struct err *e, char *buf, unsigned size);
+int err_exit_status(enum err_code code);
+const char *err_name(enum err_code code);
+
+#define TRY(expr) do { enum err_code try_rc_ = (expr); if (UNLIKELY(try_rc_)) return try_rc_; } while (0)
+#define TRY_OUT(rc, expr) do { (rc) = (expr); if (UNLIKELY(rc)) goto out; } while (0)
+#endif

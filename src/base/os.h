@@ -1,0 +1,56 @@
+#ifndef BASE_OS_H
+#define BASE_OS_H
+/* Every call to the operating system, one body per system (os_linux.c). */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include "base/err.h"
+#include "base/str.h"
+
+/* Monotonic, nanoseconds. */
+uint64_t os_now_ns(void);
+uint64_t os_total_memory(void);
+/* Memory that programs can still get without swapping, page cache included. */
+uint64_t os_free_memory(void);
+uint64_t os_peak_rss(void);
+/* Resident bytes now: file-backed and anonymous together. */
+uint64_t os_rss(void);
+/* A seed nobody can guess. */
+uint64_t os_random_u64(void);
+
+/* --- Reading --- */
+/* A whole file mapped read-only. An empty file gives n = 0. */
+struct os_map { const uint8_t *p; size_t n; };
+/* Directories, missing files and the like are errors that name the path. */
+enum err_code os_map_open(const char *path, struct os_map *m, struct err *e);
+void os_map_close(struct os_map *m);
+enum os_advice { OS_SEQUENTIAL, OS_RANDOM, OS_WILLNEED, OS_DONTNEED };
+/* A hint; p and n need no alignment. DONTNEED lets go of the resident pages of a mapping (they come back when read). */
+void os_advise(const void *p, size_t n, enum os_advice advice);
+/* Reads a whole file of at most max bytes; data is the caller's (mem_free), one NUL behind its n bytes. */
+enum err_code os_read_file(const char *path, size_t max, char **data, size_t *n, struct err *e);
+bool os_is_dir(const char *path);
+bool os_exists(const char *path);
+/* Names in a directory, sorted, without . and ..; caller frees each name and the array (mem_free). */
+enum err_code os_list_dir(const char *path, char ***names, size_t *n, struct err *e);
+/* "dir/name"; caller frees. NULL when out of memory. */
+char *os_path_join(const char *dir, const char *name);
+enum err_code os_make_dir(const char *path, struct err *e); /* fine if it exists */
+
+/* --- Writing: whole or not at all --- */
+/* A file that is written under a temporary name ("path.part") beside its place and takes its name on commit. */
+struct os_out { FILE *f; char *path, *part; uint64_t n; };
+/* resume: keep what an earlier, killed run left in path.part and continue after its first `keep` bytes. */
+enum err_code os_out_open(struct os_out *o, const char *path, bool resume, uint64_t keep, struct err *e);
+enum err_code os_out_write(struct os_out *o, const void *p, size_t n, struct err *e);
+/* Makes everything written so far survive a crash of the machine. */
+enum err_code os_out_sync(struct os_out *o, struct err *e);
+enum err_code os_out_commit(struct os_out *o, struct err *e); /* sync, rename, sync the directory; closes */
+/* Closes; removes the partial file unless keep_part. Fine after commit and on a zeroed struct. */
+void os_out_abandon(struct os_out *o, bool keep_part);
+/* Small files in one call, atomically. */
+enum err_code os_write_file(const char *path, const void *p, size_t n, struct err *e);
+/* Bytes that can be written where path is or would be. */
+enum err_code os_free_disk(const char *path, uint64_t *bytes, struct err *e);
+#endif

@@ -1,0 +1,19 @@
+#ifndef BASE_POOL_H
+#define BASE_POOL_H
+/* A pool of worker threads for parallel loops whose split does not depend on timing. */
+#include <stddef.h>
+#include "base/err.h"
+
+struct pool;
+/* n_threads >= 1 counts the caller, who works too; 0 means one per physical core. */
+enum err_code pool_open(unsigned n_threads, struct pool **out, struct err *e);
+void pool_close(struct pool *p); /* NULL is fine */
+unsigned pool_size(const struct pool *p);
+
+/* body(arg, begin, end, thread): works on [begin, end); thread < pool_size names a scratch slot of its own. */
+typedef void pool_body(void *arg, size_t begin, size_t end, unsigned thread);
+/* Cuts [0, n) into pieces of `grain` (the last may be shorter) and runs them all; pieces are handed out in order as
+ * threads get free, so a piece's result must not depend on which thread runs it. Returns when all are done. One caller
+ * at a time; body must not call pool_run. */
+void pool_run(struct pool *p, size_t n, size_t grain, pool_body *body, void *arg);
+#endif

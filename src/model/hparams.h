@@ -1,0 +1,41 @@
+#ifndef MODEL_HPARAMS_H
+#define MODEL_HPARAMS_H
+/* Hyper-parameters: the checked numbers of a model, whichever file they came from. Plain data. */
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/err.h"
+#include "format/tfile.h"
+#include "graph/graph.h"
+
+enum rope_scaling { ROPE_SCALE_NONE, ROPE_SCALE_LINEAR, ROPE_SCALE_YARN, ROPE_SCALE_LLAMA3, ROPE_SCALE_DYNAMIC };
+
+struct rope_params {
+    float base;
+    uint32_t n_rot;              /* rotated part of each head */
+    enum rope_pairing pairing;   /* as the rows of q and k lie in the source */
+    enum rope_scaling scaling;
+    float factor;
+    uint32_t original_ctx;       /* context before scaling */
+    float low_freq_factor, high_freq_factor;  /* llama3 */
+    float beta_fast, beta_slow, attn_factor;  /* yarn; attn_factor multiplies cos and sin, already resolved */
+    bool truncate;                            /* yarn: ramp ends rounded to whole dimensions */
+};
+
+struct hparams {
+    const struct arch *arch;
+    char name[128];              /* general.name, or the directory's name */
+    uint32_t n_vocab, n_ctx_train, n_embd, n_layer, n_head, n_head_kv, head_dim, n_ff;
+    float norm_eps;
+    bool tied;                   /* no output matrix: token_embd serves as head */
+    bool attn_bias, ffn_bias;
+    struct rope_params rope;
+    int32_t bos, eos;            /* -1: unknown */
+};
+
+/* Reads and checks the hyper-parameters of an opened file set (GGUF keys, or config.json in both spellings). Errors name
+ * file and key; an unknown architecture is ERR_UNSUPPORTED and lists the known ones. */
+enum err_code hparams_read(const struct tfile *f, struct hparams *hp, struct err *e);
+/* Angles per position, inv_freq (n_rot / 2), with every kind of scaling inside; divisors (n_rot / 2) of rope_freqs or
+ * NULL. total_len: tokens of the longest sequence, which only DYNAMIC depends on. */
+void rope_inv_freq(const struct rope_params *r, const float *divisors, uint32_t total_len, float *inv_freq);
+#endif
