@@ -48,6 +48,8 @@ const char *op_name(enum op_kind k);
 
 enum rope_pairing { ROPE_NEIGHBOURS /* (2i, 2i+1) */, ROPE_HALVES /* (i, i + n_rot/2) */ };
 enum glu_kind { GLU_SILU };
+struct rope_desc { uint32_t head_dim, n_rot; enum rope_pairing pairing; float magnitude; };
+struct attn_desc { uint32_t head_dim, page /* cells */, window /* 0: all */; float scale, softcap /* 0: none */; };
 
 struct op {
     enum op_kind kind;
@@ -57,8 +59,8 @@ struct op {
         struct { float scale; } get_rows;
         struct { float eps; } norm;
         struct { enum glu_kind kind; } glu;
-        struct { uint32_t n_rot; enum rope_pairing pairing; float magnitude; } rope;
-        struct { float scale; uint32_t window; /* 0: all */ float softcap; /* 0: none */ uint32_t page; } attn;
+        struct rope_desc rope;
+        struct attn_desc attn;
     };
 };
 
@@ -97,7 +99,6 @@ tensor_id graph_add(struct graph *g, tensor_id a, tensor_id b);
 tensor_id graph_glu(struct graph *g, tensor_id gate, tensor_id up, enum glu_kind kind);
 /* x (head_dim * n_head, n_tok), pos I32 (n_tok), inv_freq F32 (n_rot / 2), heads of head_dim: rotates the first n_rot of
  * every head by angle pos * inv_freq[i], times magnitude; the rest of the head is copied. */
-struct rope_desc { uint32_t head_dim, n_rot; enum rope_pairing pairing; float magnitude; };
 tensor_id graph_rope(struct graph *g, tensor_id x, tensor_id pos, tensor_id inv_freq, const struct rope_desc *d);
 /* cache (n, n_cells) of F16 or F32, x F32 (n, n_tok), cells I32 (n_tok): cache[cells[t]] = x[t]. Returns cache. */
 tensor_id graph_kv_store(struct graph *g, tensor_id cache, tensor_id x, tensor_id cells);
@@ -106,7 +107,6 @@ tensor_id graph_kv_store(struct graph *g, tensor_id cache, tensor_id x, tensor_i
  * cell pages[seq[t]][p / page] * page + p % page. Token t sees the positions max(0, pos - window + 1) .. pos. Head h
  * reads KV head h / (n_head / n_head_kv). Scores are scale * q.k, soft-capped by c * tanh(s / c) if c > 0; softmax in
  * float. Makes F32 (head_dim * n_head, n_tok). */
-struct attn_desc { uint32_t head_dim, page, window; float scale, softcap; };
 struct attn_src { tensor_id q, k, v, pos, seq, pages; };
 tensor_id graph_attention(struct graph *g, const struct attn_src *s, const struct attn_desc *d);
 
