@@ -1,0 +1,44 @@
+#ifndef QTYPE_CODEC_H
+#define QTYPE_CODEC_H
+/* Inside of the stored types: prototypes of every codec (one pair a row of qtype.def) and the writers of block layouts,
+ * which the plain encoders here and the searching encoders of quant share. */
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define QTYPE(name, id, weights, bytes, codec, text)             \
+    void decode_##codec(const void *blocks, float *out, size_t n); \
+    void encode_##codec(const float *in, void *blocks, size_t n);
+#include "qtype/qtype.def"
+#undef QTYPE
+
+/* What one block holds, one number a slot, before it is packed. A type uses the slots that its layout has; docs/formats/
+ * blocks.md says which. All integers are the unsigned bits that the file keeps, so a signed scale s is s + 32 (Q3_K,
+ * IQ4_XS) or s + 128 (Q6_K), and a signed code q of Q4_0, Q5_0, Q8_0, Q3_K, Q6_K is q + 8, 16, 128, 4, 32. */
+struct block_codes {
+    uint16_t d, dmin;   /* half: the block's scale; scale of the mins, or Q4_1's and Q5_1's own min */
+    uint8_t scale[16];  /* per sub-block */
+    uint8_t min[16];
+    uint8_t q[256];     /* in element order */
+};
+
+/* Writes one block (qtype_info.block_bytes) at out, any alignment. */
+typedef void block_pack(const struct block_codes *c, void *out);
+block_pack pack_q4_0, pack_q4_1, pack_q5_0, pack_q5_1, pack_q8_0, pack_iq4_nl;
+block_pack pack_q2_k, pack_q3_k, pack_q4_k, pack_q5_k, pack_q6_k, pack_iq4_xs;
+
+/* The 16 levels of IQ4_NL and IQ4_XS, ascending. */
+extern const int8_t iq4_levels[16];
+
+static inline uint16_t load_u16(const uint8_t *p) { uint16_t u; memcpy(&u, p, 2); return u; }
+static inline uint32_t load_u32(const uint8_t *p) { uint32_t u; memcpy(&u, p, 4); return u; }
+static inline void store_u16(uint8_t *p, uint16_t u) { memcpy(p, &u, 2); }
+static inline void store_u32(uint8_t *p, uint32_t u) { memcpy(p, &u, 4); }
+/* The scale and the min of sub-block j of Q4_K and Q5_K, six bits each, from the 12 bytes b. */
+static inline uint8_t k4_scale(const uint8_t *b, unsigned j) {
+    return j < 4 ? b[j] & 63 : (uint8_t)((b[j + 4] & 15) | (b[j - 4] >> 6) << 4);
+}
+static inline uint8_t k4_min(const uint8_t *b, unsigned j) {
+    return j < 4 ? b[j + 4] & 63 : (uint8_t)(b[j + 4] >> 4 | (b[j] >> 6) << 4);
+}
+#endif

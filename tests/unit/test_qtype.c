@@ -1,0 +1,281 @@
+/* Stored types: decoding is compared to the last bit with blocks whose weights another program computed
+ * (tests/data/blocks), halves with their definition, packing with the formula of each layout. */
+#include <ctype.h>
+#include <float.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <cmocka.h>
+
+#include "base/num.h"
+#include "base/rng.h"
+#include "qtype/codec.h"
+#include "qtype/qtype.h"
+
+static uint8_t *read_data(const char *type, const char *suffix, size_t *n) {
+    const char *root = getenv("SNUG_SOURCE");
+    char path[512], lower[16];
+    size_t i = 0;
+    for (; type[i]; i++) lower[i] = (char)tolower(type[i]);
+    lower[i] = 0;
+    snprintf(path, sizeof path, "%s/tests/data/blocks/%s.%s", root ? root : ".", lower, suffix);
+    FILE *f = fopen(path, "rb");
+    if (!f) fail_msg("cannot open %s", path);
+    uint8_t *p = malloc(1 << 20);
+    *n = fread(p, 1, 1 << 20, f);
+    fclose(f);
+    return p;
+}
+
+static void decodes_bit_equal(void **state) {
+    (void)state;
+    size_t n_types, n_tested = 0;
+    const enum qtype *types = qtype_all(&n_types);
+    for (size_t t = 0; t < n_types; t++) {
+        const struct qtype_info *q = qtype_info(types[t]);
+        if (qtype_is_float(q->type)) continue;
+        size_t n_bytes, n_expected;
+        uint8_t *blocks = read_data(q->name, "blocks", &n_bytes), *expected = read_data(q->name, "f32", &n_expected);
+        size_t n = n_bytes / q->block_bytes * q->block_weights;
+        assert_true(n > 0);
+        assert_int_equal(n * 4, n_expected);
+        /* One byte off, so that no decoder may count on alignment. */
+        uint8_t *shifted = malloc(n_bytes + 1);
+        memcpy(shifted + 1, blocks, n_bytes);
+        float *out = malloc(n * sizeof *out);
+        q->decode(shifted + 1, out, n);
+        for (size_t i = 0; i < n; i++) {
+            float e;
+            memcpy(&e, expected + 4 * i, 4);
+            /* A zero's sign is not the format's business. */
+            if (f32_to_bits(e) != f32_to_bits(out[i]) && !(e == 0 && out[i] == 0))
+                fail_msg("%s weight %zu: %.9g, expected %.9g", q->name, i, (double)out[i], (double)e);
+        }
+        free(out); free(shifted); free(blocks); free(expected);
+        n_tested++;
+    }
+    assert_int_equal(n_tested, n_types - 3);
+}
+
+static double half_by_definition(uint32_t h) {
+    int sign = h & 0x8000 ? -1 : 1, exp = h >> 10 & 31, man = h & 0x3ff;
+    if (exp == 31) return man ? NAN : sign * INFINITY;
+    return exp ? sign * ldexp(1024 + man, exp - 25) : sign * ldexp(man, -24);
+}
+
+static void halves_all_codes(void **state) {
+    (void)state;
+    const struct qtype_info *f16 = qtype_info(QTYPE_F16), *bf16 = qtype_info(QTYPE_BF16);
+    static uint16_t codes[65536], back[65536];
+    static float x[65536];
+    for (uint32_t h = 0; h < 65536; h++) codes[h] = (uint16_t)h;
+    f16->decode(codes, x, 65536);
+    f16->encode(x, back, 65536);
+    for (uint32_t h = 0; h < 65536; h++) {
+        double e = half_by_definition(h);
+        if (isnan(e)) {
+            assert_true(isnan(x[h]) && isnan(half_by_definition(back[h])));
+            continue;
+        }
+        if ((double)x[h] != e || back[h] != h) fail_msg("half %04x: %g, back %04x", h, (double)x[h], back[h]);
+        assert_int_equal(f32_to_bits(x[h]), f32_to_bits(f32_from_f16((uint16_t)h)));
+    }
+    bf16->decode(codes, x, 65536);
+    bf16->encode(x, back, 65536);
+    for (uint32_t h = 0; h < 65536; h++) {
+        assert_int_equal(f32_to_bits(x[h]), h << 16);
+        if (!isnan(x[h])) assert_int_equal(back[h], h);
+        else assert_true((back[h] & 0x7f80) == 0x7f80 && (back[h] & 0x7f));
+    }
+}
+
+/* Between two neighbours of a 16-bit float the nearer wins, and half way the one whose last bit is 0. */
+static void halves_round_to_even(void **state) {
+    (void)state;
+    for (int kind = 0; kind < 2; kind++) {
+        const struct qtype_info *q = qtype_info(kind ? QTYPE_BF16 : QTYPE_F16);
+        uint32_t inf = kind ? 0x7f80 : 0x7c00;
+        for (uint32_t h = 0; h + 1 < inf; h++) {
+            uint16_t pair[2] = { (uint16_t)h, (uint16_t)(h + 1) }, got[3];
+            float x[2], y[3];
+            q->decode(pair, x, 2);
+            y[0] = (float)(((double)x[0] + (double)x[1]) / 2); /* exact: both have at most 11 bits */
+            y[1] = nextafterf(y[0], -1);
+            y[2] = nextafterf(y[0], FLT_MAX);
+            if (y[0] == x[0] || y[1] <= x[0]) continue; /* bfloat subnormals at the end of float */
+            q->encode(y, got, 3);
+            assert_int_equal(got[0], h & 1 ? h + 1 : h);
+            assert_int_equal(got[1], h);
+            assert_int_equal(got[2], h + 1);
+        }
+    }
+}
+
+static void table(void **state) {
+    (void)state;
+    /* Ids, weights and bytes a block as the GGUF specification lists them. */
+    static const struct { const char *name; unsigned id, weights, bytes; } known[] = {
+        { "F32", 0, 1, 4 }, { "F16", 1, 1, 2 }, { "BF16", 30, 1, 2 }, { "Q4_0", 2, 32, 18 }, { "Q4_1", 3, 32, 20 },
+        { "Q5_0", 6, 32, 22 }, { "Q5_1", 7, 32, 24 }, { "Q8_0", 8, 32, 34 }, { "IQ4_NL", 20, 32, 18 },
+        { "Q2_K", 10, 256, 84 }, { "Q3_K", 11, 256, 110 }, { "Q4_K", 12, 256, 144 }, { "Q5_K", 13, 256, 176 },
+        { "Q6_K", 14, 256, 210 }, { "IQ4_XS", 23, 256, 136 },
+    };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        const struct qtype_info *q = qtype_info(known[i].id);
+        assert_non_null(q);
+        assert_string_equal(q->name, known[i].name);
+        assert_int_equal(q->type, known[i].id);
+        assert_int_equal(q->block_weights, known[i].weights);
+        assert_int_equal(q->block_bytes, known[i].bytes);
+        assert_int_equal(qtype_from_name(known[i].name), known[i].id);
+    }
+    size_t n;
+    const enum qtype *all = qtype_all(&n);
+    for (size_t i = 0; i + 1 < n; i++) {
+        double a = qtype_bpw(all[i]), b = qtype_bpw(all[i + 1]);
+        assert_true(a < b || (a == b && all[i] < all[i + 1]));
+    }
+    assert_int_equal(qtype_from_name("q4_k"), QTYPE_Q4_K);
+    assert_int_equal(qtype_from_name("Q4_K_M"), QTYPE_NONE);
+    assert_null(qtype_info(4));
+    assert_null(qtype_info(64));
+    assert_null(qtype_info(UINT32_MAX));
+    assert_string_equal(qtype_name(QTYPE_NONE), "?");
+    assert_true(qtype_bpw(QTYPE_NONE) == 0 && qtype_bpw(QTYPE_Q6_K) == 6.5625);
+    assert_true(qtype_is_float(QTYPE_BF16) && !qtype_is_float(QTYPE_Q8_0) && !qtype_is_float(QTYPE_NONE));
+}
+
+static void row_bytes(void **state) {
+    (void)state;
+    uint64_t b;
+    assert_true(qtype_row_bytes(QTYPE_Q4_K, 4096, &b) && b == 4096 / 256 * 144);
+    assert_true(qtype_row_bytes(QTYPE_F16, 3, &b) && b == 6);
+    assert_true(qtype_row_bytes(QTYPE_Q8_0, 0, &b) && b == 0);
+    assert_false(qtype_row_bytes(QTYPE_Q4_K, 4096 + 32, &b));
+    assert_false(qtype_row_bytes(QTYPE_Q4_0, 31, &b));
+    assert_false(qtype_row_bytes(QTYPE_NONE, 256, &b));
+    assert_false(qtype_row_bytes(QTYPE_F32, UINT64_MAX / 4 + 1, &b));
+    assert_true(qtype_row_bytes(QTYPE_F32, UINT64_MAX / 4, &b));
+}
+
+/* Codes packed by each layout's writer decode to the layout's formula. */
+static void packs_every_code(void **state) {
+    (void)state;
+    static const struct {
+        enum qtype type;
+        block_pack *pack;
+        int len, code_top, bias, scale_top, scale_bias;
+        bool min, levels;
+    } shapes[] = {
+        { QTYPE_Q4_0, pack_q4_0, 32, 15, 8, 0, 0, false, false },
+        { QTYPE_Q4_1, pack_q4_1, 32, 15, 0, 0, 0, true, false },
+        { QTYPE_Q5_0, pack_q5_0, 32, 31, 16, 0, 0, false, false },
+        { QTYPE_Q5_1, pack_q5_1, 32, 31, 0, 0, 0, true, false },
+        { QTYPE_Q8_0, pack_q8_0, 32, 255, 128, 0, 0, false, false },
+        { QTYPE_IQ4_NL, pack_iq4_nl, 32, 15, 0, 0, 0, false, true },
+        { QTYPE_Q2_K, pack_q2_k, 16, 3, 0, 15, 0, true, false },
+        { QTYPE_Q3_K, pack_q3_k, 16, 7, 4, 63, 32, false, false },
+        { QTYPE_Q4_K, pack_q4_k, 32, 15, 0, 63, 0, true, false },
+        { QTYPE_Q5_K, pack_q5_k, 32, 31, 0, 63, 0, true, false },
+        { QTYPE_Q6_K, pack_q6_k, 16, 63, 32, 255, 128, false, false },
+        { QTYPE_IQ4_XS, pack_iq4_xs, 32, 15, 0, 63, 32, false, true },
+    };
+    struct rng rng;
+    rng_seed(&rng, 5);
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        for (int round = 0; round < 100; round++) {
+            const struct qtype_info *q = qtype_info(shapes[i].type);
+            struct block_codes c = { .d = f16_from_f32(0.25f), .dmin = f16_from_f32(0.5f) };
+            for (int s = 0; s < 16; s++) {
+                c.scale[s] = (uint8_t)rng_below(&rng, (uint32_t)shapes[i].scale_top + 1);
+                c.min[s] = (uint8_t)rng_below(&rng, (uint32_t)shapes[i].scale_top + 1);
+            }
+            for (int j = 0; j < 256; j++) c.q[j] = (uint8_t)rng_below(&rng, (uint32_t)shapes[i].code_top + 1);
+            uint8_t block[256];
+            float out[256];
+            memset(block, 0xaa, sizeof block);
+            shapes[i].pack(&c, block);
+            for (size_t k = q->block_bytes; k < sizeof block; k++) assert_int_equal(block[k], 0xaa);
+            q->decode(block, out, q->block_weights);
+            for (uint32_t j = 0; j < q->block_weights; j++) {
+                int s = (int)j / shapes[i].len, code = shapes[i].levels ? iq4_levels[c.q[j]] : c.q[j] - shapes[i].bias;
+                float expected;
+                if (q->block_weights == 32) expected = 0.25f * (float)code + (shapes[i].min ? 0.5f : 0);
+                else expected = 0.25f * (float)(c.scale[s] - shapes[i].scale_bias) * (float)code
+                                - (shapes[i].min ? 0.5f * (float)c.min[s] : 0);
+                if (out[j] != expected) fail_msg("%s element %u: %g, not %g", q->name, j, (double)out[j], (double)expected);
+            }
+        }
+}
+
+/* Plain encoding is off by at most half a step, and a step is at most what the block's range, its levels and the rounding
+ * of its scales allow. Symmetric codes reach one step less on one side, so there it is a whole step. */
+static void plain_encoding_is_near(void **state) {
+    (void)state;
+    /* Steps the range is cut into; and how much the scale's own coarseness may stretch them (4-bit scales: 1/15 of the
+     * largest scale up or down, plus mins that are as coarse). IQ4's widest gap is 24 of 240. */
+    static const struct { enum qtype type; float steps, stretch; } kinds[] = {
+        { QTYPE_Q4_0, 8, 2.1f }, { QTYPE_Q4_1, 15, 1.1f }, { QTYPE_Q5_0, 16, 2.1f }, { QTYPE_Q5_1, 31, 1.1f },
+        { QTYPE_Q8_0, 127, 1.1f }, { QTYPE_IQ4_NL, 5, 1.4f }, { QTYPE_Q2_K, 3, 2 }, { QTYPE_Q3_K, 4, 2.2f },
+        { QTYPE_Q4_K, 15, 1.6f }, { QTYPE_Q5_K, 31, 2.2f }, { QTYPE_Q6_K, 32, 2.6f }, { QTYPE_IQ4_XS, 5, 1.4f },
+    };
+    struct rng rng;
+    rng_seed(&rng, 9);
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        for (int round = 0; round < 200; round++) {
+            const struct qtype_info *q = qtype_info(kinds[i].type);
+            float x[256], y[256], scale = ldexpf(1, (int)rng_below(&rng, 16) - 8);
+            uint8_t block[2048];
+            for (int j = 0; j < 256; j++) x[j] = scale * (2 * rng_f32(&rng) - 1);
+            q->encode(x, block, 256);
+            q->decode(block, y, 256);
+            for (int j = 0; j < 256; j++) {
+                /* Uniform in [-scale, scale]: one-sided types see a reach of 1, two-sided ones a range of 2. */
+                float range = kinds[i].type == QTYPE_Q4_1 || kinds[i].type == QTYPE_Q5_1 || kinds[i].type == QTYPE_Q2_K ||
+                              kinds[i].type == QTYPE_Q4_K || kinds[i].type == QTYPE_Q5_K ? 2 * scale : scale;
+                float bound = kinds[i].stretch * range / kinds[i].steps / 2;
+                if (fabsf(x[j] - y[j]) > bound)
+                    fail_msg("%s: %g became %g, bound %g", q->name, (double)x[j], (double)y[j], (double)bound);
+            }
+        }
+}
+
+/* Zeros stay zeros; what is beyond a type's reach saturates and never decodes to infinity or NaN. */
+static void plain_encoding_of_extremes(void **state) {
+    (void)state;
+    size_t n_types;
+    const enum qtype *types = qtype_all(&n_types);
+    static const float values[] = { 0, 1e-45f, 1e-30f, 1e-9f, 3e-8f, 65504, 1e7f, 1e20f, FLT_MAX };
+    for (size_t t = 0; t < n_types; t++) {
+        const struct qtype_info *q = qtype_info(types[t]);
+        if (qtype_is_float(q->type)) continue;
+        for (size_t v = 0; v < sizeof values / sizeof *values; v++)
+            for (int sign = 0; sign < 3; sign++) {
+                float x[256], y[256];
+                uint8_t block[2048];
+                for (int j = 0; j < 256; j++) x[j] = sign == 0 || (sign == 2 && j % 3) ? values[v] : -values[v];
+                q->encode(x, block, 256);
+                q->decode(block, y, 256);
+                for (int j = 0; j < 256; j++) {
+                    assert_true(isfinite(y[j]));
+                    if (values[v] == 0) assert_true(y[j] == 0);
+                    assert_true(fabsf(y[j]) <= fmaxf(1.1f * values[v], 1e-7f));
+                }
+            }
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(decodes_bit_equal),
+        cmocka_unit_test(halves_all_codes),
+        cmocka_unit_test(halves_round_to_even),
+        cmocka_unit_test(table),
+        cmocka_unit_test(row_bytes),
+        cmocka_unit_test(packs_every_code),
+        cmocka_unit_test(plain_encoding_is_near),
+        cmocka_unit_test(plain_encoding_of_extremes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
