@@ -218,7 +218,7 @@ static void plain_encoding_is_near(void **state) {
     static const struct { enum qtype type; float steps, stretch; } kinds[] = {
         { QTYPE_Q4_0, 8, 2.1f }, { QTYPE_Q4_1, 15, 1.1f }, { QTYPE_Q5_0, 16, 2.1f }, { QTYPE_Q5_1, 31, 1.1f },
         { QTYPE_Q8_0, 127, 1.1f }, { QTYPE_IQ4_NL, 5, 1.4f }, { QTYPE_Q2_K, 3, 2 }, { QTYPE_Q3_K, 4, 2.2f },
-        { QTYPE_Q4_K, 15, 1.6f }, { QTYPE_Q5_K, 31, 2.2f }, { QTYPE_Q6_K, 32, 2.6f }, { QTYPE_IQ4_XS, 5, 1.4f },
+        { QTYPE_Q4_K, 15, 1.6f }, { QTYPE_Q5_K, 31, 2.2f }, { QTYPE_Q6_K, 32, 2.6f }, { QTYPE_IQ4_XS, 5, 1.6f },
     };
     struct rng rng;
     rng_seed(&rng, 9);
