@@ -7,5 +7,13 @@
 #define PACKED __attribute__((packed))
 #define LIKELY(x) __builtin_expect(!!(x), 1)
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)
+/* Tells the core that it spins, for the good of its other hardware thread. */
+#if defined(__x86_64__)
+#define CPU_RELAX() __builtin_ia32_pause()
+#elif defined(__aarch64__)
+#define CPU_RELAX() __asm__ volatile("yield")
+#else
+#define CPU_RELAX() ((void)0)
+#endif
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 #endif

@@ -19,6 +19,17 @@ uint64_t os_rss(void);
 /* A seed nobody can guess. */
 uint64_t os_random_u64(void);
 
+/* CPUs' worth of time that a container's quota allows, 0 if there is none. */
+double os_cpu_quota(void);
+/* Asks the system to let this process use AMX tiles; false if it does not. */
+bool os_enable_amx(void);
+/* Clears n bytes of heap memory (mem_alloc); whole pages become zero without being touched where the system can. */
+void os_zero(void *p, size_t n);
+/* Sleeps while *word == value and nobody wakes; may return early, so callers loop. */
+void os_wait(_Atomic uint32_t *word, uint32_t value);
+/* Wakes every thread that sleeps on word. */
+void os_wake_all(_Atomic uint32_t *word);
+
 /* --- Reading --- */
 /* A whole file mapped read-only. An empty file gives n = 0. */
 struct os_map { const uint8_t *p; size_t n; };

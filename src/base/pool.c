@@ -1,0 +1,179 @@
+/* Owns: worker threads and the handing out of a loop's pieces.
+ * Promises: pieces are cut by n and grain alone; a short loop never waits for a worker that sleeps or was moved off its
+ * core, since only those that came in are waited for; idle workers spin for a moment, then sleep.
+ * Leaves to others: making results independent of which thread ran a piece. */
+#include "base/pool.h"
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include "base/cpu.h"
+#include "base/mem.h"
+#include "base/os.h"
+
+enum {
+    CACHE_LINE = 64,
+    MAX_THREADS = 1024,
+    /* Longer than the gap between two operations of a model, about what waking a sleeping thread costs. */
+    SPIN_NS = 50000,
+    RELAXES_A_LOOK = 32, /* between two looks at the clock */
+};
+/* In `gate`: a job can be joined; the bits below count the workers inside. */
+#define OPEN 0x80000000u
+
+struct worker { pthread_t thread; struct pool *pool; unsigned index; };
+
+/* What different threads write stands in different cache lines. */
+struct pool {
+    unsigned size, spin_ns;
+    struct worker *workers; /* (size - 1): worker i is thread i + 1 */
+    /* The job: written while the gate is shut and nobody is inside, read only inside. */
+    size_t n, grain, pieces;
+    pool_body *body;
+    void *arg;
+    ALIGNED(CACHE_LINE) atomic_size_t next;     /* the piece that is handed out next */
+    ALIGNED(CACHE_LINE) _Atomic uint32_t gate;
+    ALIGNED(CACHE_LINE) _Atomic uint32_t round; /* rises with every job: what idle workers watch */
+    ALIGNED(CACHE_LINE) _Atomic uint32_t sleepers;
+    atomic_bool caller_sleeps, quit;
+};
+
+static void run_pieces(struct pool *p, unsigned thread) {
+    size_t piece;
+    while ((piece = atomic_fetch_add_explicit(&p->next, 1, memory_order_relaxed)) < p->pieces) {
+        size_t begin = piece * p->grain, rest = p->n - begin;
+        p->body(p->arg, begin, begin + (rest < p->grain ? rest : p->grain), thread);
+    }
+}
+
+/* Works on the job if one can be joined. */
+static void visit(struct pool *p, unsigned thread) {
+    /* Acquires the job that the caller wrote before it opened the gate; leaving releases the results to the caller. */
+    if (atomic_fetch_add(&p->gate, 1) & OPEN) run_pieces(p, thread);
+    if (atomic_fetch_sub(&p->gate, 1) == 1 && atomic_load(&p->caller_sleeps)) os_wake_all(&p->gate);
+}
+
+/* Spins until *word differs from value (true) or the time is over (false). */
+static bool spin_while(_Atomic uint32_t *word, uint32_t value, unsigned ns) {
+    if (atomic_load_explicit(word, memory_order_acquire) != value) return true;
+    if (!ns) return false;
+    for (uint64_t end = os_now_ns() + ns; os_now_ns() < end;) {
+        for (int i = 0; i < RELAXES_A_LOOK; i++) {
+            if (atomic_load_explicit(word, memory_order_acquire) != value) return true;
+            CPU_RELAX();
+        }
+    }
+    return false;
+}
+
+/* The caller first raises `round` and then looks for sleepers; a worker first counts itself as a sleeper and then looks
+ * at `round` (in the kernel). Both orders are sequentially consistent, so one of the two sees the other. */
+static uint32_t next_round(struct pool *p, uint32_t seen) {
+    if (!spin_while(&p->round, seen, p->spin_ns)) {
+        atomic_fetch_add(&p->sleepers, 1);
+        while (atomic_load(&p->round) == seen) os_wait(&p->round, seen);
+        atomic_fetch_sub(&p->sleepers, 1);
+    }
+    return atomic_load(&p->round);
+}
+
+static void raise_round(struct pool *p) {
+    atomic_fetch_add(&p->round, 1);
+    if (atomic_load(&p->sleepers)) os_wake_all(&p->round);
+}
+
+static void *worker_main(void *arg) {
+    struct worker *w = arg;
+    for (uint32_t seen = 0;;) {
+        seen = next_round(w->pool, seen);
+        if (atomic_load(&w->pool->quit)) return NULL;
+        visit(w->pool, w->index);
+    }
+}
+
+/* Waits until no worker is inside the shut gate. */
+static void wait_empty(struct pool *p) {
+    uint32_t inside;
+    uint64_t end = 0;
+    for (unsigned i = 0; (inside = atomic_load_explicit(&p->gate, memory_order_acquire)) != 0; i++) {
+        if (i % RELAXES_A_LOOK == 0) {
+            uint64_t now = os_now_ns();
+            if (!end) end = now + p->spin_ns;
+            if (now >= end) break;
+        }
+        CPU_RELAX();
+    }
+    if (!inside) return;
+    atomic_store(&p->caller_sleeps, true);
+    while ((inside = atomic_load(&p->gate)) != 0) os_wait(&p->gate, inside);
+    atomic_store(&p->caller_sleeps, false);
+}
+
+void pool_run(struct pool *p, size_t n, size_t grain, pool_body *body, void *arg) {
+    if (!n) return;
+    if (!grain) grain = 1;
+    p->n = n;
+    p->grain = grain;
+    p->pieces = n / grain + (n % grain != 0);
+    p->body = body;
+    p->arg = arg;
+    atomic_store_explicit(&p->next, 0, memory_order_relaxed);
+    if (p->size == 1 || p->pieces == 1) {
+        run_pieces(p, 0);
+        return;
+    }
+    atomic_fetch_or(&p->gate, OPEN);
+    raise_round(p);
+    run_pieces(p, 0);
+    atomic_fetch_and(&p->gate, ~OPEN);
+    wait_empty(p);
+}
+
+unsigned pool_size(const struct pool *p) {
+    return p->size;
+}
+
+/* Starts worker i with all signals blocked, so that they reach the program's own threads. */
+static int start_worker(struct pool *p, unsigned i) {
+    sigset_t all, old;
+    p->workers[i] = (struct worker){ .pool = p, .index = i + 1 };
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &old);
+    int failed = pthread_create(&p->workers[i].thread, NULL, worker_main, &p->workers[i]);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return failed;
+}
+
+enum err_code pool_open(unsigned n_threads, struct pool **out, struct err *e) {
+    *out = NULL;
+    unsigned cores = cpu_physical_cores();
+    if (!n_threads) n_threads = cores;
+    if (n_threads > MAX_THREADS) return err_set(e, ERR_USAGE, "%u threads: at most %d are possible", n_threads, MAX_THREADS);
+    struct pool *p = NEW(struct pool);
+    if (!p) return err_no_memory(e, sizeof(*p));
+    p->size = 1; /* grows with each worker, so that pool_close works at any point */
+    p->workers = NEW_ARRAY(struct worker, n_threads - 1);
+    if (!p->workers) {
+        pool_close(p);
+        return err_no_memory(e, n_threads * sizeof(struct worker));
+    }
+    /* More threads than cores would spin at the expense of the one they wait for. */
+    p->spin_ns = n_threads <= cores ? SPIN_NS : 0;
+    for (; p->size < n_threads; p->size++) {
+        int failed = start_worker(p, p->size - 1);
+        if (!failed) continue;
+        enum err_code rc = err_set(e, ERR_NO_MEMORY, "thread %u of %u cannot be started: use fewer threads", p->size + 1, n_threads);
+        pool_close(p);
+        return rc;
+    }
+    *out = p;
+    return ERR_NONE;
+}
+
+void pool_close(struct pool *p) {
+    if (!p) return;
+    atomic_store(&p->quit, true);
+    raise_round(p);
+    for (unsigned i = 0; i + 1 < p->size; i++) pthread_join(p->workers[i].thread, NULL);
+    mem_free(p->workers);
+    mem_free(p);
+}
