@@ -71,7 +71,8 @@ static struct { char name[96]; unsigned cores; uint64_t cache; } machine;
 static unsigned count_cores(hwloc_topology_t t) {
     hwloc_bitmap_t mine = hwloc_bitmap_alloc();
     if (!mine) return 0;
-    if (hwloc_get_cpubind(t, mine, HWLOC_CPUBIND_PROCESS)) hwloc_bitmap_copy(mine, hwloc_topology_get_allowed_cpuset(t));
+    if (hwloc_get_cpubind(t, mine, HWLOC_CPUBIND_PROCESS))
+        hwloc_bitmap_copy(mine, hwloc_topology_get_allowed_cpuset(t));
     unsigned n = 0;
     for (hwloc_obj_t core = NULL; (core = hwloc_get_next_obj_by_type(t, HWLOC_OBJ_CORE, core)) != NULL;)
         n += hwloc_bitmap_intersects(core->cpuset, mine) != 0;

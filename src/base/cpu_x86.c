@@ -12,6 +12,9 @@ enum {
     XCR0_TILE = 0x60000, /* tile configuration and tile data */
 };
 
+/* Of leaf 7, register D; compilers name these bits differently. */
+enum { LEAF7_AMX_BF16 = 1 << 22, LEAF7_AMX_TILE = 1 << 24, LEAF7_AMX_INT8 = 1 << 25 };
+
 struct leaf { unsigned a, b, c, d; };
 
 static struct leaf leaf_of(unsigned number, unsigned sub) {
@@ -41,9 +44,9 @@ unsigned cpu_detect(void) {
     f |= CPU_AVX512;
     if (has(seven.c, bit_AVX512VNNI)) f |= CPU_VNNI;
     if (has(seven_one.a, bit_AVX512BF16)) f |= CPU_BF16;
-    if (has(saved, XCR0_TILE) && has(seven.d, bit_AMX_TILE) && os_enable_amx()) {
-        if (has(seven.d, bit_AMX_INT8)) f |= CPU_AMX_INT8;
-        if (has(seven.d, bit_AMX_BF16)) f |= CPU_AMX_BF16;
+    if (has(saved, XCR0_TILE) && has(seven.d, LEAF7_AMX_TILE) && os_enable_amx()) {
+        if (has(seven.d, LEAF7_AMX_INT8)) f |= CPU_AMX_INT8;
+        if (has(seven.d, LEAF7_AMX_BF16)) f |= CPU_AMX_BF16;
     }
     return f;
 }

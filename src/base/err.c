@@ -78,7 +78,8 @@ enum err_code err_set_errno(struct err *e, const char *fmt, ...) {
 
 enum err_code err_no_memory(struct err *e, uint64_t bytes) {
     char text[16];
-    return err_set(e, ERR_NO_MEMORY, "out of memory: %s more could not be had", format_bytes(bytes, text, sizeof(text)));
+    format_bytes(bytes, text, sizeof(text));
+    return err_set(e, ERR_NO_MEMORY, "out of memory: %s more could not be had", text);
 }
 
 /* true when inner already begins with the place outer. */
@@ -99,7 +100,7 @@ enum err_code err_where(struct err *e, enum err_code code, const char *fmt, ...)
     if (used + 4 > sizeof(e->where)) return e->code;
     size_t room = sizeof(e->where) - used;
     const char *from = outer;
-    if (outer_len > room) { /* the end of a long path tells more than its beginning, the inner place more than the outer */
+    if (outer_len > room) { /* the end of a long path tells most, and the inner place more than the outer */
         from = outer + outer_len - (room - 3);
         while ((*from & 0xC0) == 0x80) from++;
         from -= 3;

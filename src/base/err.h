@@ -33,11 +33,13 @@ enum err_code err_set_at(struct err *e, enum err_code code, uint64_t off, const 
  * ERR_NO_MEMORY, ENOENT ERR_NOT_FOUND, anything else ERR_IO. */
 enum err_code err_set_errno(struct err *e, const char *fmt, ...) PRINTF_LIKE(2, 3);
 enum err_code err_no_memory(struct err *e, uint64_t bytes);
-/* Puts a place before the one that is there ("file", then "file: tensor"); returns the code in e, or code if e is NULL. */
+/* Puts a place before the one that is there ("tensor", then "file: tensor"); returns the code in e, or code if e is
+ * NULL. Does nothing if code is ERR_NONE or if the place is there already. A path that is too long loses its beginning. */
 enum err_code err_where(struct err *e, enum err_code code, const char *fmt, ...) PRINTF_LIKE(3, 4);
 /* "place: sentence (byte 123)" into buf; always terminated. */
 void err_format(const struct err *e, char *buf, unsigned size);
 int err_exit_status(enum err_code code);
+/* What kind of thing went wrong, "bad file". */
 const char *err_name(enum err_code code);
 
 #define TRY(expr) do { enum err_code try_rc_ = (expr); if (UNLIKELY(try_rc_)) return try_rc_; } while (0)

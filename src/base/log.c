@@ -1,5 +1,6 @@
 /* Owns: the one callback that receives messages, and the shape of a progress step.
- * Promises: silent until someone sets a callback; a line longer than the buffer is cut; safe from any thread after log_set.
+ * Promises: silent until someone sets a callback; a line of more than 1023 bytes is cut; safe from any
+ * thread after log_set.
  * Leaves to others: where messages go and which of them are shown. */
 #include "base/log.h"
 #include <stdarg.h>

@@ -5,8 +5,8 @@
 #include <stdint.h>
 #include "base/err.h"
 
-/* n * size zeroed bytes, aligned to 64; NULL when out of memory or when the product overflows. n or size 0 gives a valid
- * pointer. Free with mem_free. Thread-safe. */
+/* n * size zeroed bytes, aligned to 64; NULL when out of memory or when the product overflows. n or size 0 gives a
+ * valid pointer. Free with mem_free. Thread-safe. */
 void *mem_calloc(size_t n, size_t size);
 /* The same, not zeroed. */
 void *mem_alloc(size_t n, size_t size);
@@ -22,7 +22,7 @@ char *mem_strndup(const char *s, size_t n);
 
 /* An arena: many small objects that live and die together, such as all that one opened file needs. Pointers stay valid
  * until arena_fini. Zero-initialised is empty and ready. Not thread-safe. */
-struct arena { struct arena_block *head; size_t total; };
+struct arena { struct arena_block *head; size_t total; }; /* total: bytes that its blocks hold */
 /* Zeroed, aligned to 16; NULL when out of memory. */
 void *arena_alloc(struct arena *a, size_t n, size_t size);
 char *arena_strdup(struct arena *a, const char *s);

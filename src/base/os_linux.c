@@ -20,8 +20,9 @@
 /* --- Reading --- */
 
 static enum err_code refuse_kind(mode_t mode, const char *path, struct err *e) {
-    const char *kind = S_ISDIR(mode) ? "is a directory" : S_ISCHR(mode) || S_ISBLK(mode) ? "is a device" : "is a pipe or socket";
-    return err_where(e, err_set(e, ERR_USAGE, "%s, but a regular file is needed", kind), "%s", path);
+    bool device = S_ISCHR(mode) || S_ISBLK(mode);
+    const char *kind = S_ISDIR(mode) ? "directory" : device ? "device" : "pipe or socket";
+    return err_where(e, err_set(e, ERR_USAGE, "is a %s, but a regular file is needed", kind), "%s", path);
 }
 
 static enum err_code fail_errno(const char *path, const char *what, struct err *e) {
@@ -91,8 +92,8 @@ static enum err_code read_all(int fd, size_t hint, size_t max, struct buf *b, co
             if (got < 0) return fail_errno(path, "cannot read", e);
             if (got == 0) return ERR_NONE;
             b->n += (size_t)got;
-            if (b->n > max)
-                return err_where(e, err_set(e, ERR_TOO_LARGE, "has more than the %zu bytes expected here", max), "%s", path);
+            if (b->n <= max) continue;
+            return err_where(e, err_set(e, ERR_TOO_LARGE, "has more than the %zu bytes allowed here", max), "%s", path);
         }
         cap = max_u64(2 * cap, 4096);
     }
@@ -114,7 +115,7 @@ enum err_code os_read_file(const char *path, size_t max, char **data, size_t *n,
     }
     uint64_t hint = S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
     if (hint > max) {
-        rc = err_set(e, ERR_TOO_LARGE, "has %llu bytes, more than the %zu expected here", (unsigned long long)hint, max);
+        rc = err_set(e, ERR_TOO_LARGE, "has %llu bytes, more than the %zu allowed here", (unsigned long long)hint, max);
         rc = err_where(e, rc, "%s", path);
         goto out;
     }

@@ -192,7 +192,7 @@ void os_wake_all(_Atomic uint32_t *word) {
 
 bool os_enable_amx(void) {
 #if defined(__x86_64__)
-    /* ARCH_REQ_XCOMP_PERM and the number of the tile data in XCR0, both from the kernel's Documentation/arch/x86/xstate. */
+    /* ARCH_REQ_XCOMP_PERM and the number of the tile data in XCR0: the kernel's Documentation/arch/x86/xstate. */
     enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 };
     return syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
 #else

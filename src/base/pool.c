@@ -147,7 +147,8 @@ enum err_code pool_open(unsigned n_threads, struct pool **out, struct err *e) {
     *out = NULL;
     unsigned cores = cpu_physical_cores();
     if (!n_threads) n_threads = cores;
-    if (n_threads > MAX_THREADS) return err_set(e, ERR_USAGE, "%u threads: at most %d are possible", n_threads, MAX_THREADS);
+    if (n_threads > MAX_THREADS)
+        return err_set(e, ERR_USAGE, "%u threads: at most %d are possible", n_threads, MAX_THREADS);
     struct pool *p = NEW(struct pool);
     if (!p) return err_no_memory(e, sizeof(*p));
     p->size = 1; /* grows with each worker, so that pool_close works at any point */
@@ -159,11 +160,10 @@ enum err_code pool_open(unsigned n_threads, struct pool **out, struct err *e) {
     /* More threads than cores would spin at the expense of the one they wait for. */
     p->spin_ns = n_threads <= cores ? SPIN_NS : 0;
     for (; p->size < n_threads; p->size++) {
-        int failed = start_worker(p, p->size - 1);
-        if (!failed) continue;
-        enum err_code rc = err_set(e, ERR_NO_MEMORY, "thread %u of %u cannot be started: use fewer threads", p->size + 1, n_threads);
+        if (start_worker(p, p->size - 1) == 0) continue;
+        unsigned failed = p->size + 1;
         pool_close(p);
-        return rc;
+        return err_set(e, ERR_NO_MEMORY, "thread %u of %u cannot start: use fewer threads", failed, n_threads);
     }
     *out = p;
     return ERR_NONE;
