@@ -1,0 +1,30 @@
+# A thin face of the Meson build: everything real is in meson.build, tools/ and tests/.
+BUILD ?= build
+JOBS ?= $(shell nproc)
+
+.PHONY: all setup demo test install clean
+
+all: $(BUILD)/build.ninja
+	ninja -C $(BUILD) -j $(JOBS)
+
+$(BUILD)/build.ninja:
+	meson setup $(BUILD) --buildtype=release
+
+# What is missing, by apt; asks for nothing when everything is there.
+setup:
+	tools/setup.sh
+
+# Installs what is missing, builds, and does the main job on the model that ships in models/tiny.
+demo: setup
+	$(MAKE) --no-print-directory all
+	tools/demo.sh $(BUILD)/src/cli/snug
+
+test:
+	tools/setup.sh --tests
+	tests/run.sh
+
+install: all
+	meson install -C $(BUILD) --no-rebuild
+
+clean:
+	rm -rf $(BUILD) build-test build-asan build-tsan

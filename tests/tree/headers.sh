@@ -1,0 +1,27 @@
+#!/bin/sh
+# Every header compiles alone, twice in one file too, and guards itself by its path in capitals.
+set -eu
+. tests/tree/lib.sh
+flags="-std=c11 -D_GNU_SOURCE -Isrc -Iinclude -Wall -Wextra -Werror"
+flags="$flags $(pkg-config --cflags jansson libpcre2-8 libutf8proc openblas hwloc)"
+
+headers=$(find include src -name '*.h' | sort | sed 's|^src/||; s|^include/||')
+
+compile_alone() { # the last declaration is there because a translation unit must not be empty
+    for header in $headers; do
+        # shellcheck disable=SC2086 # CC and flags are several words
+        printf '#include "%s"\n#include "%s"\nextern int header_test;\n' "$header" "$header" |
+            ${CC:-cc} $flags -x c -fsyntax-only -
+    done
+}
+are_guarded() {
+    for header in $headers; do
+        file=src/$header
+        [ -f "$file" ] || file=include/$header
+        guard=$(printf '%s' "$header" | tr 'a-z/.' 'A-Z__')
+        grep -q "^#ifndef $guard\$" "$file" || echo "$file: expected the guard $guard"
+    done
+}
+check "headers compile alone" prints_nothing compile_alone
+check "headers guard themselves" prints_nothing are_guarded
+exit $failed

@@ -1,0 +1,53 @@
+#!/bin/sh
+# Installs with apt what building snug needs and is missing; with --tests also what only the tests need.
+# Prints what it installs, uses sudo only when it must, and does nothing at all when everything is there.
+#
+# The names are those of Debian 12; Ubuntu 24.04 has every one of them under the same name. pkgconf is the package
+# behind both systems' pkg-config. libc6-dev is named because recommended packages are not installed.
+set -eu
+
+build_packages="gcc libc6-dev binutils meson ninja-build pkgconf libjansson-dev libpcre2-dev libutf8proc-dev \
+libopenblas-dev liblapacke-dev libhwloc-dev"
+# cmocka: the unit tests. qemu-user: the kernels on an emulated old processor.
+test_packages="libcmocka-dev qemu-user"
+
+fail() {
+    echo "setup: $*" >&2
+    exit 1
+}
+
+packages=$build_packages
+case "${1-}" in
+    "") ;;
+    --tests) packages="$packages $test_packages" ;;
+    *) fail "unknown argument '$1'; use no argument or --tests" ;;
+esac
+
+command -v dpkg-query >/dev/null 2>&1 && command -v apt-get >/dev/null 2>&1 ||
+    fail "this system has no apt; install these libraries and tools by hand, then run meson: $packages"
+
+missing=
+for package in $packages; do
+    case "$(dpkg-query -W -f '${Status}' "$package" 2>/dev/null || true)" in
+        "install ok installed") ;;
+        *) missing="$missing $package" ;;
+    esac
+done
+[ -n "$missing" ] || exit 0
+
+as_root=
+if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo >/dev/null 2>&1 ||
+        fail "missing packages, and neither root nor sudo to install them; as root run: apt-get install$missing"
+    as_root=sudo
+fi
+
+echo "setup: installing with apt:$missing"
+apt() {
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 "$@" </dev/null
+}
+# Lists may be absent or stale on a fresh machine; a mirror that fails here may still have the packages in its cache.
+apt update || echo "setup: apt-get update failed; trying with the package lists that are here" >&2
+# shellcheck disable=SC2086 # one word a package
+apt install --no-install-recommends $missing ||
+    fail "apt could not install$missing; see its message above, then run 'make' again"
