@@ -37,7 +37,7 @@ struct gguf {
     size_t n_kv;
     const struct tfile_tensor *tensors; /* in file order; shard 0 */
     size_t n_tensors;
-    uint32_t *kv_order; /* indices of kv by key, for gguf_find */
+    const struct gguf_kv **by_key; /* sorted, for gguf_find */
     struct arena mem;
 };
 
@@ -47,6 +47,8 @@ enum err_code gguf_open(struct span file, struct gguf **out, struct err *e);
 void gguf_close(struct gguf *g); /* NULL is fine */
 /* Whether the file claims to be GGUF (first four bytes). */
 bool gguf_probe(struct span file);
+/* PREFIX-00001-of-00003.gguf for file number 0 of 3; caller frees with mem_free; NULL when out of memory. */
+char *gguf_split_path(const char *prefix, unsigned no, unsigned count);
 
 /* NULL if there is none. */
 const struct gguf_kv *gguf_find(const struct gguf *g, const char *key);

@@ -29,7 +29,8 @@ void gguf_writer_str(struct gguf_writer *w, const char *key, struct str v);
 /* Elements of a fixed-size type, little-endian as in memory. */
 void gguf_writer_array(struct gguf_writer *w, const char *key, enum gguf_type elem, const void *p, uint64_t n);
 void gguf_writer_str_array(struct gguf_writer *w, const char *key, const struct str *p, uint64_t n);
-/* The same key, type and value as in a file that was read. */
+/* The same key, type and value as in a file that was read; general.alignment and split.*, which describe that file, are
+ * left out. */
 void gguf_writer_copy(struct gguf_writer *w, const struct gguf_kv *kv);
 void gguf_writer_remove(struct gguf_writer *w, const char *key); /* fine if absent */
 enum err_code gguf_writer_status(const struct gguf_writer *w, struct err *e);
@@ -47,7 +48,7 @@ bool gguf_writer_padded_bytes(const struct gguf_writer *w, size_t index, enum qt
 
 /* Largest size of one file of the set, 0 (the default) for a single file. A tensor that is larger gets a file alone. */
 void gguf_writer_split(struct gguf_writer *w, uint64_t max_bytes);
-/* Exact bytes of everything that would be written now, all files together. O(1) unsplit, O(tensors) split. */
+/* Exact bytes of everything that would be written now, all files together. O(keys) unsplit, O(tensors) split. */
 enum err_code gguf_writer_total_bytes(struct gguf_writer *w, uint64_t *bytes, struct err *e);
 /* The bytes before the tensor data of the single file, padding included, appended to out. */
 enum err_code gguf_writer_header(struct gguf_writer *w, struct buf *out, struct err *e);
@@ -56,6 +57,4 @@ enum err_code gguf_writer_header(struct gguf_writer *w, struct buf *out, struct 
  * *n_done says how many were kept. n_done may be NULL. The writer may be freed while the stream lives. */
 enum err_code gguf_writer_open(struct gguf_writer *w, const char *path, size_t *n_done, struct tstream **out,
                                struct err *e);
-/* Path of file i of n of a split set; caller frees with mem_free; NULL when out of memory. */
-char *gguf_split_path(const char *path, unsigned i, unsigned n);
 #endif
