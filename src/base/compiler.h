@@ -15,5 +15,6 @@
 #else
 #define CPU_RELAX() ((void)0)
 #endif
+#define ALWAYS_INLINE inline __attribute__((always_inline))
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 #endif

@@ -188,7 +188,7 @@ enum err_code parse_bytes(const char *text, uint64_t *out, struct err *e) {
         any = is_digit(*++s);
         for (parts = true; is_digit(*s); s++) fraction += (*s - '0') * (digit /= 10);
     }
-    if (*s == ' ') s++;
+    if (*s == ' ' && s[1]) s++;
     uint64_t unit = unit_of(s);
     if (!any || !unit || (parts && unit == 1))
         return err_set(e, ERR_USAGE, "'%s' is not a size: write 22G, 22GiB, 1500M or a number of bytes", text);
