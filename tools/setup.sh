@@ -2,8 +2,8 @@
 # Installs with apt what building snug needs and is missing; with --tests also what only the tests need.
 # Prints what it installs, uses sudo only when it must, and does nothing at all when everything is there.
 #
-# The names are those of Debian 12; Ubuntu 24.04 has every one of them under the same name. pkgconf is the package
-# behind both systems' pkg-config. libc6-dev is named because recommended packages are not installed.
+# The names hold in Debian 12 and 13 and in Ubuntu 24.04 (several are in its component universe, which is on by
+# default). pkgconf is the package behind pkg-config; libc6-dev is named because recommended packages are left out.
 set -eu
 
 build_packages="gcc libc6-dev binutils meson ninja-build pkgconf libjansson-dev libpcre2-dev libutf8proc-dev \
