@@ -3,9 +3,10 @@
 /* A graph is a list of operations over tensors, in the order in which they run. It is built once per shape (number of
  * tokens, number of output rows) and replayed with other positions, sequences and KV pages, which are input tensors.
  *
- * The builder appends operations, infers shapes and checks them; the first error sticks and is reported by graph_finish,
- * which also gives every activation its offset in one buffer by its lifetime. A graph owns no weights and no device
- * memory: tensors say which buffer of which device holds them (struct place), and those numbers are the runtime's.
+ * The builder appends operations, infers shapes and checks them; the first error sticks and is reported by
+ * graph_finish, which also gives every activation its offset in one buffer by its lifetime. A graph owns no weights and
+ * no device memory: tensors say which buffer of which device holds them (struct place), and those numbers are the
+ * runtime's.
  *
  * Shapes are written fastest dimension first: x (n_embd, n_tok) is n_tok rows of n_embd numbers. Activations are F32.
  * Not thread-safe while it is built; immutable after graph_finish except for graph_place. */
@@ -79,10 +80,13 @@ struct graph *graph_new(void); /* NULL when out of memory */
 void graph_free(struct graph *g);
 
 /* --- Tensors --- names are copied; ne has n_dims entries. */
-tensor_id graph_weight(struct graph *g, const char *name, enum qtype type, const uint64_t *ne, unsigned n_dims, struct place at);
+tensor_id graph_weight(struct graph *g, const char *name, enum qtype type, const uint64_t *ne, unsigned n_dims,
+                       struct place at);
 /* type F32 or F16. */
-tensor_id graph_kv(struct graph *g, const char *name, enum qtype type, const uint64_t *ne, unsigned n_dims, struct place at);
-tensor_id graph_input(struct graph *g, const char *name, uint32_t type /* F32 or TENSOR_I32 */, const uint64_t *ne, unsigned n_dims);
+tensor_id graph_kv(struct graph *g, const char *name, enum qtype type, const uint64_t *ne, unsigned n_dims,
+                   struct place at);
+/* type F32 or TENSOR_I32. */
+tensor_id graph_input(struct graph *g, const char *name, uint32_t type, const uint64_t *ne, unsigned n_dims);
 /* Marks a made tensor as output. */
 void graph_output(struct graph *g, tensor_id t);
 
@@ -97,8 +101,8 @@ tensor_id graph_matmul(struct graph *g, tensor_id w, tensor_id x, tensor_id bias
 tensor_id graph_add(struct graph *g, tensor_id a, tensor_id b);
 /* act(gate) * up, same shapes. */
 tensor_id graph_glu(struct graph *g, tensor_id gate, tensor_id up, enum glu_kind kind);
-/* x (head_dim * n_head, n_tok), pos I32 (n_tok), inv_freq F32 (n_rot / 2), heads of head_dim: rotates the first n_rot of
- * every head by angle pos * inv_freq[i], times magnitude; the rest of the head is copied. */
+/* x (head_dim * n_head, n_tok), pos I32 (n_tok), inv_freq F32 (n_rot / 2), heads of head_dim: rotates the first n_rot
+ * of every head by angle pos * inv_freq[i], times magnitude; the rest of the head is copied. */
 tensor_id graph_rope(struct graph *g, tensor_id x, tensor_id pos, tensor_id inv_freq, const struct rope_desc *d);
 /* cache (n, n_cells) of F16 or F32, x F32 (n, n_tok), cells I32 (n_tok): cache[cells[t]] = x[t]. Returns cache. */
 tensor_id graph_kv_store(struct graph *g, tensor_id cache, tensor_id x, tensor_id cells);
