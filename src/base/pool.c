@@ -22,26 +22,28 @@ enum {
 
 struct worker { pthread_t thread; struct pool *pool; unsigned index; };
 
-/* What different threads write stands in different cache lines. */
+/* Written while the gate is shut and nobody is inside, read only inside. */
+struct job { size_t n, grain, pieces; pool_body *body; void *arg; };
+
+/* Moving a cache line from core to core is what a short loop costs. So all that starts and ends a job shares one line,
+ * and the counter that every piece moves has another. */
 struct pool {
     unsigned size, spin_ns;
     struct worker *workers; /* (size - 1): worker i is thread i + 1 */
-    /* The job: written while the gate is shut and nobody is inside, read only inside. */
-    size_t n, grain, pieces;
-    pool_body *body;
-    void *arg;
-    ALIGNED(CACHE_LINE) atomic_size_t next;     /* the piece that is handed out next */
-    ALIGNED(CACHE_LINE) _Atomic uint32_t gate;
-    ALIGNED(CACHE_LINE) _Atomic uint32_t round; /* rises with every job: what idle workers watch */
-    ALIGNED(CACHE_LINE) _Atomic uint32_t sleepers;
+    ALIGNED(CACHE_LINE) struct job job;
+    _Atomic uint32_t gate;
+    _Atomic uint32_t round; /* rises with every job: what idle workers watch */
+    _Atomic uint32_t sleepers;
     atomic_bool caller_sleeps, quit;
+    ALIGNED(CACHE_LINE) atomic_size_t next; /* the piece that is handed out next */
 };
 
 static void run_pieces(struct pool *p, unsigned thread) {
+    struct job j = p->job;
     size_t piece;
-    while ((piece = atomic_fetch_add_explicit(&p->next, 1, memory_order_relaxed)) < p->pieces) {
-        size_t begin = piece * p->grain, rest = p->n - begin;
-        p->body(p->arg, begin, begin + (rest < p->grain ? rest : p->grain), thread);
+    while ((piece = atomic_fetch_add_explicit(&p->next, 1, memory_order_relaxed)) < j.pieces) {
+        size_t begin = piece * j.grain, rest = j.n - begin;
+        j.body(j.arg, begin, begin + (rest < j.grain ? rest : j.grain), thread);
     }
 }
 
@@ -111,13 +113,9 @@ static void wait_empty(struct pool *p) {
 void pool_run(struct pool *p, size_t n, size_t grain, pool_body *body, void *arg) {
     if (!n) return;
     if (!grain) grain = 1;
-    p->n = n;
-    p->grain = grain;
-    p->pieces = n / grain + (n % grain != 0);
-    p->body = body;
-    p->arg = arg;
+    p->job = (struct job){ n, grain, n / grain + (n % grain != 0), body, arg };
     atomic_store_explicit(&p->next, 0, memory_order_relaxed);
-    if (p->size == 1 || p->pieces == 1) {
+    if (p->size == 1 || p->job.pieces == 1) {
         run_pieces(p, 0);
         return;
     }
