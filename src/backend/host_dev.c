@@ -1,0 +1,202 @@
+/* Buffers, copies and bound graphs of the devices that compute in ordinary memory.
+ *
+ * Owns the memory it allocates; lent memory stays the lender's. Promises that a program which compiles reads and writes
+ * only inside its buffers, as long as the indices among its inputs are valid: those change from run to run and are
+ * checked by the runtime, which makes them. Leaves all arithmetic to the devices. */
+#include "backend/host_dev.h"
+#include <string.h>
+#include "base/mem.h"
+#include "base/num.h"
+
+static struct host_dev *dev(struct backend *b) { return (struct host_dev *)b; }
+
+void host_fini(struct host_dev *d) {
+    for (uint32_t i = 0; i < d->n_buffers; i++)
+        if (!d->buffers[i].lent) mem_free(d->buffers[i].p);
+    mem_free(d->buffers);
+    mem_free(d->scratch);
+}
+
+/* --- Buffers --- */
+
+static enum err_code add_buffer(struct host_dev *d, struct host_buffer hb, uint32_t *buffer, struct err *e) {
+    uint32_t i = 0;
+    while (i < d->n_buffers && d->buffers[i].p) i++;
+    if (i == d->n_buffers) {
+        struct host_buffer *more = mem_realloc(d->buffers, d->n_buffers, d->n_buffers + 1u, sizeof *more);
+        if (!more) return err_no_memory(e, (d->n_buffers + 1u) * sizeof *more);
+        d->buffers = more;
+        d->n_buffers++;
+    }
+    d->buffers[i] = hb;
+    *buffer = i + 1;
+    return ERR_NONE;
+}
+
+enum err_code host_alloc(struct backend *b, uint64_t bytes, uint32_t *buffer, struct err *e) {
+    uint8_t *p = bytes <= SIZE_MAX ? mem_alloc((size_t)bytes, 1) : NULL;
+    if (!p) return err_no_memory(e, bytes);
+    enum err_code rc = add_buffer(dev(b), (struct host_buffer){ .p = p, .bytes = bytes }, buffer, e);
+    if (rc) mem_free(p);
+    return rc;
+}
+
+enum err_code host_import(struct backend *b, const void *host, uint64_t bytes, uint32_t *buffer, struct err *e) {
+    if (!host) return err_set(e, ERR_INTERNAL, "no memory to import");
+    /* The const comes back as `lent`: compile refuses programs that write here, and so does upload. */
+    struct host_buffer hb = { .p = (uint8_t *)(uintptr_t)host, .bytes = bytes, .lent = true };
+    return add_buffer(dev(b), hb, buffer, e);
+}
+
+static struct host_buffer *find(struct host_dev *d, uint32_t buffer) {
+    if (buffer == 0 || buffer > d->n_buffers || !d->buffers[buffer - 1].p) return NULL;
+    return &d->buffers[buffer - 1];
+}
+
+void host_release(struct backend *b, uint32_t buffer) {
+    struct host_buffer *hb = find(dev(b), buffer);
+    if (!hb) return;
+    if (!hb->lent) mem_free(hb->p);
+    *hb = (struct host_buffer){ 0 };
+}
+
+/* The address of n bytes at off of a buffer; what: who asks, for the message. */
+static enum err_code locate(struct host_dev *d, struct place at, uint64_t n, const char *what, uint8_t **p,
+                            struct err *e) {
+    const struct host_buffer *hb = find(d, at.buffer);
+    if (!hb) return err_set(e, ERR_INTERNAL, "%s: device buffer %u does not exist", what, at.buffer);
+    uint64_t end;
+    if (!add_u64(at.off, n, &end) || end > hb->bytes)
+        return err_set(e, ERR_INTERNAL, "%s: %llu bytes at %llu leave device buffer %u of %llu bytes", what,
+                       (unsigned long long)n, (unsigned long long)at.off, at.buffer, (unsigned long long)hb->bytes);
+    *p = hb->p + at.off;
+    return ERR_NONE;
+}
+
+enum err_code host_upload(struct backend *b, uint32_t buffer, uint64_t off, const void *src, uint64_t n,
+                          struct err *e) {
+    uint8_t *p;
+    TRY(locate(dev(b), (struct place){ buffer, off }, n, "upload", &p, e));
+    if (find(dev(b), buffer)->lent)
+        return err_set(e, ERR_INTERNAL, "upload: device buffer %u is lent, read-only memory", buffer);
+    if (n) memcpy(p, src, (size_t)n);
+    return ERR_NONE;
+}
+
+enum err_code host_download(struct backend *b, uint32_t buffer, uint64_t off, void *dst, uint64_t n, struct err *e) {
+    uint8_t *p;
+    TRY(locate(dev(b), (struct place){ buffer, off }, n, "download", &p, e));
+    if (n) memcpy(dst, p, (size_t)n);
+    return ERR_NONE;
+}
+
+uint64_t host_weight_bytes(struct backend *b, enum qtype type, const uint64_t ne[TENSOR_DIMS]) {
+    (void)b;
+    uint64_t bytes;
+    if (!qtype_row_bytes(type, ne[0], &bytes)) return 0;
+    for (unsigned i = 1; i < TENSOR_DIMS; i++)
+        if (!mul_u64(bytes, ne[i], &bytes)) return 0;
+    return bytes;
+}
+
+/* --- Graphs --- */
+
+uint64_t tensor_row_bytes(const struct tensor *t) { return t->bytes / max_u64(tensor_rows(t), 1); }
+
+/* Matrices and tables are decoded from bytes; every other source is read as an array of numbers. */
+static bool is_stored(const struct op *op, unsigned i) {
+    return i == 0 && (op->kind == OP_MATMUL || op->kind == OP_GET_ROWS);
+}
+static bool is_cache(const struct op *op, unsigned i) {
+    return (op->kind == OP_KV_STORE && i == 0) || (op->kind == OP_ATTENTION && (i == 1 || i == 2));
+}
+static bool is_index(const struct op *op, unsigned i) {
+    return ((op->kind == OP_GET_ROWS || op->kind == OP_ROPE) && i == 1) || (op->kind == OP_KV_STORE && i == 2) ||
+           (op->kind == OP_ATTENTION && i >= 3);
+}
+
+bool host_supports(struct backend *b, const struct graph *g, const struct op *op) {
+    (void)b;
+    for (unsigned i = 0; i < OP_MAX_SRC; i++) {
+        if (op->src[i] == NO_TENSOR) continue;
+        const uint32_t type = graph_tensor(g, op->src[i])->type;
+        bool ok = is_stored(op, i)  ? qtype_info(type) != NULL
+                  : is_cache(op, i) ? type == QTYPE_F16 || type == QTYPE_F32
+                  : is_index(op, i) ? type == TENSOR_I32
+                                    : type == QTYPE_F32;
+        if (!ok) return false;
+    }
+    return true;
+}
+
+static uint64_t alignment(uint32_t type) {
+    return type == QTYPE_F32 || type == TENSOR_I32 ? 4 : type == QTYPE_F16 ? 2 : 1;
+}
+
+static enum err_code bind(struct host_dev *d, struct program *p, tensor_id id, uint64_t align, struct err *e) {
+    const struct tensor *t = graph_tensor(p->g, id);
+    TRY(locate(d, t->place, t->bytes, t->name, &p->at[id], e));
+    if ((uintptr_t)p->at[id] % align)
+        return err_set(e, ERR_INTERNAL, "%s: lies at an address that is no multiple of %llu", t->name,
+                       (unsigned long long)align);
+    return ERR_NONE;
+}
+
+static enum err_code bind_op(struct host_dev *d, struct program *p, const struct op *op, struct err *e) {
+    if (!d->base.ops->supports(&d->base, p->g, op))
+        return err_set(e, ERR_UNSUPPORTED, "%s: device %s cannot run %s on %s sources",
+                       graph_tensor(p->g, op->dst)->name, d->base.ops->name, op_name(op->kind),
+                       qtype_name(graph_tensor(p->g, op->src[0])->type));
+    for (unsigned i = 0; i < OP_MAX_SRC; i++) {
+        if (op->src[i] != NO_TENSOR) {
+            uint64_t align = is_stored(op, i) ? 1 : alignment(graph_tensor(p->g, op->src[i])->type);
+            TRY(bind(d, p, op->src[i], align, e));
+        }
+    }
+    const struct tensor *dst = graph_tensor(p->g, op->dst);
+    TRY(bind(d, p, op->dst, alignment(dst->type), e));
+    if (find(d, dst->place.buffer)->lent)
+        return err_set(e, ERR_INTERNAL, "%s: %s would write to lent, read-only memory", dst->name, op_name(op->kind));
+    return ERR_NONE;
+}
+
+static enum err_code grow_scratch(struct host_dev *d, uint64_t bytes, struct err *e) {
+    if (bytes <= d->scratch_bytes) return ERR_NONE;
+    void *p = bytes <= SIZE_MAX ? mem_alloc((size_t)bytes, 1) : NULL;
+    if (!p) return err_no_memory(e, bytes);
+    mem_free(d->scratch);
+    d->scratch = p;
+    d->scratch_bytes = bytes;
+    return ERR_NONE;
+}
+
+enum err_code host_compile(struct backend *b, const struct graph *g, struct program **out, struct err *e) {
+    enum err_code rc = ERR_NONE;
+    *out = NULL;
+    struct program *p = NEW(struct program);
+    if (!p) return err_no_memory(e, sizeof *p);
+    p->g = g;
+    p->at = NEW_ARRAY(uint8_t *, g->n_tensors);
+    if (!p->at) {
+        rc = err_no_memory(e, g->n_tensors * sizeof *p->at);
+        goto out;
+    }
+    for (uint32_t i = 0; i < g->n_ops; i++) TRY_OUT(rc, bind_op(dev(b), p, &g->ops[i], e));
+    TRY_OUT(rc, grow_scratch(dev(b), b->ops->scratch_bytes(b, g), e));
+    *out = p;
+    p = NULL;
+out:
+    if (p) host_program_free(b, p);
+    return rc;
+}
+
+void host_program_free(struct backend *b, struct program *p) {
+    (void)b;
+    mem_free(p->at);
+    mem_free(p);
+}
+
+enum err_code host_wait(struct backend *b, ticket t, struct err *e) {
+    if (t > dev(b)->last) return err_set(e, ERR_INTERNAL, "waiting for work that was never submitted");
+    return ERR_NONE;
+}
