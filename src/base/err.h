@@ -34,7 +34,8 @@ enum err_code err_set_at(struct err *e, enum err_code code, uint64_t off, const 
 enum err_code err_set_errno(struct err *e, const char *fmt, ...) PRINTF_LIKE(2, 3);
 enum err_code err_no_memory(struct err *e, uint64_t bytes);
 /* Puts a place before the one that is there ("tensor", then "file: tensor"); returns the code in e, or code if e is
- * NULL. Does nothing if code is ERR_NONE or if the place is there already. A path that is too long loses its beginning. */
+ * NULL. Does nothing if code is ERR_NONE or if the place is there already. A path that is too long loses its
+ * beginning. */
 enum err_code err_where(struct err *e, enum err_code code, const char *fmt, ...) PRINTF_LIKE(3, 4);
 /* "place: sentence (byte 123)" into buf; always terminated. */
 void err_format(const struct err *e, char *buf, unsigned size);

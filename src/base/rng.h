@@ -15,7 +15,11 @@ static inline void rng_seed(struct rng *r, uint64_t seed) {
 }
 /* In [0, 1), 24 bits. */
 static inline float rng_f32(struct rng *r) { return (float)(rng_u32(r) >> 8) * 0x1p-24f; }
-static inline double rng_f64(struct rng *r) { double hi = rng_u32(r); return (hi * 0x1p32 + rng_u32(r)) * 0x1p-64; }
+/* In [0, 1), 53 bits: one more would round up to 1. */
+static inline double rng_f64(struct rng *r) {
+    uint64_t hi = rng_u32(r);
+    return (double)(hi << 21 | rng_u32(r) >> 11) * 0x1p-53;
+}
 /* In [0, n), n > 0, unbiased enough for n far below 2^32. */
 static inline uint32_t rng_below(struct rng *r, uint32_t n) { return (uint32_t)((uint64_t)rng_u32(r) * n >> 32); }
 #endif

@@ -112,7 +112,8 @@ static void rng_is_pcg32(void **state) {
     double sum = 0;
     for (int i = 0; i < 100000; i++) {
         float f = rng_f32(&r);
-        assert_true(f >= 0 && f < 1);
+        double d = rng_f64(&r);
+        assert_true(f >= 0 && f < 1 && d >= 0 && d < 1);
         assert_true(rng_below(&r, 10) < 10);
         sum += f;
     }
@@ -258,6 +259,16 @@ static void utf8_steps_over_every_code_point(void **state) {
             assert_true(utf8_step(text, cut, &got) == 1 && got == 0xFFFD);
             assert_int_equal(utf8_complete(text, cut), 0);
         }
+    }
+}
+
+static void utf8_writes_no_broken_text(void **state) {
+    (void)state;
+    static const uint32_t wrong[] = { 0xD800, 0xDFFF, 0x110000, UINT32_MAX };
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+        char put[4];
+        assert_int_equal(utf8_put(wrong[i], put), 3);
+        assert_memory_equal(put, "\xEF\xBF\xBD", 3); /* U+FFFD */
     }
 }
 
@@ -480,6 +491,7 @@ int main(void) {
         cmocka_unit_test(buffers_grow_and_format),
         cmocka_unit_test(strings_compare),
         cmocka_unit_test(utf8_steps_over_every_code_point),
+        cmocka_unit_test(utf8_writes_no_broken_text),
         cmocka_unit_test(utf8_refuses_broken_text),
         cmocka_unit_test(byte_sizes_are_read),
         cmocka_unit_test(byte_sizes_are_written),
