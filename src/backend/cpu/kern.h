@@ -1,0 +1,132 @@
+#ifndef BACKEND_CPU_KERN_H
+#define BACKEND_CPU_KERN_H
+/* The kernels: what each operation promises, the blocks they share, and the table of the best bodies for a machine.
+ *
+ * Two layouts carry the int8 products. Both cut the inner dimension into units of 256 weights: one block of a K type, or
+ * eight blocks of a type whose block is 32. Within a unit a sub-block of 16 or 32 weights has one scale (and one min), and
+ * the activations are rounded with one scale for the same 16 or 32 values. docs/kernels.md has the pictures. */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/compiler.h"
+#include "qtype/qtype.h"
+
+enum {
+    UNIT = 256,        /* weights in a unit */
+    UNIT_SUBS = 16,    /* sub-blocks in a unit, at most */
+    PANEL_ROWS = 16,   /* rows of weights in an int8 panel */
+    TILE_TOKENS = 12,  /* tokens that a tile kernel takes at most */
+    ROWS_TOKENS = 4,   /* tokens that a rows kernel takes at most */
+    F32_ROWS = 32,     /* rows of weights in a float panel */
+};
+
+/* How a type's codes are multiplied. weight = scale * (code - offset) + min, codes unsigned. */
+struct int8_form {
+    uint8_t sub;     /* weights under one scale: 16 or 32; 0: the type has no int8 kernels */
+    uint8_t offset;  /* 0 with a min; otherwise a multiple of 128 / sub: 4, 8, 16, 32 or 128 (codes above 63) */
+    bool has_min;
+};
+/* Never NULL. */
+const struct int8_form *int8_form(enum qtype type);
+
+/* One unit of activations of one token, x is about scale * q. */
+struct x_unit {
+    int8_t q[UNIT];            /* -127..127 */
+    float scale[UNIT_SUBS];    /* of each sub-block; UNIT / sub are used, the rest is 0 */
+    union {
+        float sum[UNIT_SUBS];  /* scale * sum of q, for types with a min */
+        int32_t corr[UNIT_SUBS]; /* -offset * sum of q, for the others */
+    };
+} ALIGNED(64);
+
+/* One unit of PANEL_ROWS rows of weights, interleaved: the codes k..k+3 of row r are q[k / 4][r]. */
+struct panel_unit {
+    uint8_t q[UNIT / 4][PANEL_ROWS][4];
+    float scale[UNIT_SUBS][PANEL_ROWS];
+    float min[UNIT_SUBS][PANEL_ROWS];
+} ALIGNED(64);
+
+/* Rows of weights as stored times up to ROWS_TOKENS tokens: out[t][r] = dot(row r, x[t]). */
+struct rows_job {
+    const uint8_t *w;
+    size_t row_bytes, n_rows;
+    size_t n_in;               /* weights in a row, a multiple of the type's block */
+    const void *x;             /* float[n_tok][x_stride], or struct x_unit[units][n_tok] with units = ceil(n_in / UNIT) */
+    size_t x_stride;           /* floats; ignored with x_unit */
+    unsigned n_tok;            /* 1..ROWS_TOKENS */
+    float *out;
+    size_t out_stride;
+};
+typedef void rows_fn(const struct rows_job *j);
+
+/* Unpacks n_units units, starting with unit `first`, of PANEL_ROWS rows. */
+struct panel_job {
+    const uint8_t *rows[PANEL_ROWS];  /* the rows' beginnings; rows may repeat */
+    size_t n_in;
+    size_t first, n_units;
+    struct panel_unit *out;
+};
+typedef void panel_fn(const struct panel_job *j);
+
+/* Panel times tile: out[t][r] (+)= dot(row r, x[t]) over n_units units, for all PANEL_ROWS rows. */
+struct tile_job {
+    const struct panel_unit *w;
+    const struct x_unit *x;    /* [n_units][x_tokens], the first n_tok of each are used */
+    size_t n_units, x_tokens;
+    unsigned n_tok;            /* 1..TILE_TOKENS */
+    const struct int8_form *form;
+    bool add;                  /* add to out instead of overwriting */
+    float *out;
+    size_t out_stride;
+};
+typedef void tile_fn(const struct tile_job *j);
+
+/* Rounds n floats (n <= UNIT, the rest counts as 0) to one unit, ties to even. A sub-block whose largest magnitude is below
+ * ROUND_TINY becomes zero. All bodies give the same bits. */
+#define ROUND_TINY 0x1p-100f
+typedef void round_fn(const float *x, size_t n, const struct int8_form *form, struct x_unit *out);
+
+/* Float tiles. w is a packed panel [n_k][F32_ROWS], x a packed tile [n_k][TILE_TOKENS]. */
+struct f32_tile_job {
+    const float *w, *x;
+    size_t n_k;
+    unsigned n_tok;            /* 1..TILE_TOKENS */
+    bool add;
+    float *out;                /* [n_tok][F32_ROWS] at out_stride */
+    size_t out_stride;
+};
+typedef void tile_f32_fn(const struct f32_tile_job *j);
+/* out[k][r] = rows[r][k] for n_rows <= width rows of n_k floats, out (n_k, width); rows beyond n_rows become 0. */
+struct pack_f32_job {
+    const float *rows;
+    size_t stride, n_rows, n_k, width;
+    float *out;
+};
+typedef void pack_f32_fn(const struct pack_f32_job *j);
+/* Stored to float, n weights. */
+typedef void widen_fn(const void *w, float *out, size_t n);
+
+/* Any n, any alignment. */
+typedef float dot_f32_fn(const float *a, const float *b, size_t n);
+
+#define KERNEL(op, fn, isa, need) fn##_fn op##_##isa;
+#define KERNEL_OF(op, type, codec, isa, need) op##_fn op##_##codec##_##isa;
+#include "backend/cpu/kernels.def"
+#undef KERNEL
+#undef KERNEL_OF
+
+/* The best body of each operation. Constant after kern_init. */
+struct kern {
+    dot_f32_fn *dot_f32;
+    round_fn *round;
+    tile_f32_fn *tile_f32;
+    pack_f32_fn *pack_f32;
+    tile_fn *tile16, *tile32;            /* by the form's sub */
+    rows_fn *rows[QTYPE_ID_LIMIT];       /* NULL where a type has none; F32, F16, BF16 take float activations */
+    panel_fn *panel[QTYPE_ID_LIMIT];     /* likewise */
+    widen_fn *widen[QTYPE_ID_LIMIT];     /* never NULL for a known type */
+};
+/* features: of base/cpu.h, cpu_features() for this machine. */
+void kern_init(struct kern *k, unsigned features);
+#endif
