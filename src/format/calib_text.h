@@ -26,14 +26,15 @@ struct calib_text {
     struct arena mem; /* owns everything that records point to */
 };
 
-/* Reads a file: .jsonl one JSON object a line, with "text" or "content" (a string), or "messages" or "conversations" (an
- * array of role/content or from/value objects); .json an array of token ids or an array of such arrays; anything else one
- * text. Text must be UTF-8. Errors name the line. On error *out is NULL. */
+/* Reads a file: .jsonl one JSON object a line, with "text" or "content" (a string), or "messages" or "conversations"
+ * (an array of role/content or from/value objects); .json an array of token ids, or an array of such arrays or of
+ * objects as above; anything else one text. Text must be UTF-8. Errors name the line or the element. On error *out is
+ * NULL. */
 enum err_code calib_text_open(const char *path, struct calib_text **out, struct err *e);
 void calib_text_close(struct calib_text *c); /* NULL is fine */
 
 /* The parts of it, from bytes, which are copied. */
 enum err_code calib_text_plain(struct span data, struct calib_text **out, struct err *e);
 enum err_code calib_text_jsonl(struct span data, struct calib_text **out, struct err *e);
-enum err_code calib_text_ids(struct span data, struct calib_text **out, struct err *e);
+enum err_code calib_text_json(struct span data, struct calib_text **out, struct err *e);
 #endif

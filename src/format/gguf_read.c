@@ -26,9 +26,10 @@ enum {
 #define MAX_LENGTH ((uint64_t)1 << 30) /* of strings and arrays: ggml's limit */
 
 static const struct { const char *name; size_t bytes; } types[GGUF_TYPE_COUNT] = {
-    [GGUF_U8] = { "u8", 1 },         [GGUF_I8] = { "i8", 1 },       [GGUF_U16] = { "u16", 2 }, [GGUF_I16] = { "i16", 2 },
-    [GGUF_U32] = { "u32", 4 },       [GGUF_I32] = { "i32", 4 },     [GGUF_F32] = { "f32", 4 }, [GGUF_BOOL] = { "bool", 1 },
-    [GGUF_STRING] = { "string", 0 }, [GGUF_ARRAY] = { "array", 0 }, [GGUF_U64] = { "u64", 8 }, [GGUF_I64] = { "i64", 8 },
+    [GGUF_U8] = { "u8", 1 },       [GGUF_I8] = { "i8", 1 },     [GGUF_U16] = { "u16", 2 },
+    [GGUF_I16] = { "i16", 2 },     [GGUF_U32] = { "u32", 4 },   [GGUF_I32] = { "i32", 4 },
+    [GGUF_F32] = { "f32", 4 },     [GGUF_BOOL] = { "bool", 1 }, [GGUF_STRING] = { "string", 0 },
+    [GGUF_ARRAY] = { "array", 0 }, [GGUF_U64] = { "u64", 8 },   [GGUF_I64] = { "i64", 8 },
     [GGUF_F64] = { "f64", 8 },
 };
 
@@ -38,7 +39,7 @@ size_t gguf_type_bytes(enum gguf_type t) { return (unsigned)t < GGUF_TYPE_COUNT 
 bool gguf_probe(struct span file) { return file.n >= 4 && memcmp(file.p, "GGUF", 4) == 0; }
 
 char *gguf_split_path(const char *prefix, unsigned no, unsigned count) {
-    size_t size = strlen(prefix) + sizeof "-4294967295-of-4294967295.gguf";
+    size_t size = strlen(prefix) + sizeof("-4294967295-of-4294967295.gguf");
     char *path = mem_alloc(size, 1);
     if (path) snprintf(path, size, "%s-%05u-of-%05u.gguf", prefix, no + 1, count);
     return path;
@@ -106,7 +107,8 @@ static enum err_code read_preamble(struct cursor *c, struct gguf *g, uint64_t *n
     c->at = 4;
     TRY(take_u32(c, "the version", &g->version));
     if (g->version && (g->version & 0xffff) == 0)
-        return err_set_at(c->e, ERR_UNSUPPORTED, 4, "this is a big-endian GGUF file; get or make the little-endian one");
+        return err_set_at(c->e, ERR_UNSUPPORTED, 4,
+                          "this is a big-endian GGUF file; get or make the little-endian one");
     if (g->version != 2 && g->version != 3)
         return err_set_at(c->e, ERR_UNSUPPORTED, 4, "GGUF version %" PRIu32 " is not supported, only 2 and 3 are",
                           g->version);
@@ -114,8 +116,8 @@ static enum err_code read_preamble(struct cursor *c, struct gguf *g, uint64_t *n
     TRY(take_u64(c, "the number of metadata keys", n_kv));
     size_t left = c->s.n - c->at;
     if (*n_kv > left / MIN_KV_BYTES || *n_kv > MAX_LENGTH)
-        return err_set_at(c->e, ERR_FORMAT, 16, "%" PRIu64 " metadata keys cannot stand in the %zu bytes that follow", *n_kv,
-                          left);
+        return err_set_at(c->e, ERR_FORMAT, 16, "%" PRIu64 " metadata keys cannot stand in the %zu bytes that follow",
+                          *n_kv, left);
     if (*n_tensors > left / MIN_TENSOR_BYTES || *n_tensors > MAX_TENSORS)
         return err_set_at(c->e, ERR_FORMAT, 8, "%" PRIu64 " tensors cannot be described in the %zu bytes that follow",
                           *n_tensors, left);
@@ -136,7 +138,8 @@ static enum err_code read_elements(struct cursor *c, const char *key, struct ggu
     a->p = c->s.p + at;
     a->bytes = c->at - at;
     for (uint64_t i = 0; a->elem == GGUF_BOOL && i < a->n; i++)
-        if (a->p[i] > 1) return err_set_at(c->e, ERR_FORMAT, at + i, "a value of key %.80s is neither true nor false", key);
+        if (a->p[i] > 1)
+            return err_set_at(c->e, ERR_FORMAT, at + i, "a value of key %.80s is neither true nor false", key);
     return ERR_NONE;
 }
 
@@ -174,16 +177,16 @@ static int by_key(const void *a, const void *b) {
 }
 
 static enum err_code read_metadata(struct cursor *c, struct gguf *g, size_t n) {
-    struct gguf_kv *kv = arena_alloc(&g->mem, n, sizeof *kv);
-    g->by_key = arena_alloc(&g->mem, n, sizeof *g->by_key);
-    if (!kv || !g->by_key) return err_no_memory(c->e, n * sizeof *kv);
+    struct gguf_kv *kv = arena_alloc(&g->mem, n, sizeof(*kv));
+    g->by_key = arena_alloc(&g->mem, n, sizeof(*g->by_key));
+    if (!kv || !g->by_key) return err_no_memory(c->e, n * sizeof(*kv));
     g->kv = kv;
     for (size_t i = 0; i < n; i++) {
         TRY(read_kv(c, &g->mem, &kv[i]));
         g->by_key[i] = &kv[i];
         g->n_kv++;
     }
-    if (n) qsort(g->by_key, n, sizeof *g->by_key, by_key);
+    if (n) qsort(g->by_key, n, sizeof(*g->by_key), by_key);
     for (size_t i = 1; i < n; i++)
         if (!strcmp(g->by_key[i - 1]->key, g->by_key[i]->key))
             return err_set(c->e, ERR_FORMAT, "metadata key %.80s appears twice", g->by_key[i]->key);
@@ -227,8 +230,9 @@ static enum err_code read_tensor(struct cursor *c, struct arena *mem, struct tfi
     t->type = info->type;
     t->type_name = info->name;
     if (!qtype_row_bytes(t->type, t->ne[0], &t->bytes) || !mul_u64(t->bytes, weights / t->ne[0], &t->bytes))
-        return err_set_at(c->e, ERR_FORMAT, at, "tensor %s: rows of %" PRIu64 " weights do not divide into blocks of %s (%"
-                          PRIu32 ")", t->name, t->ne[0], info->name, info->block_weights);
+        return err_set_at(c->e, ERR_FORMAT, at,
+                          "tensor %s: rows of %" PRIu64 " weights do not divide into blocks of %s (%" PRIu32 ")",
+                          t->name, t->ne[0], info->name, info->block_weights);
     return take_u64(c, t->name, &t->file_off);
 }
 
@@ -255,18 +259,13 @@ static enum err_code place_tensors(struct cursor *c, struct gguf *g, struct tfil
     return ERR_NONE;
 }
 
-static int by_name(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
-
 static enum err_code check_names(const struct gguf *g, struct err *e) {
-    enum err_code rc = ERR_NONE;
     const char **names = NEW_ARRAY(const char *, g->n_tensors);
-    if (!names) return err_no_memory(e, g->n_tensors * sizeof *names);
+    if (!names) return err_no_memory(e, g->n_tensors * sizeof(*names));
     for (size_t i = 0; i < g->n_tensors; i++) names[i] = g->tensors[i].name;
-    qsort(names, g->n_tensors, sizeof *names, by_name);
-    for (size_t i = 1; i < g->n_tensors && !rc; i++)
-        if (!strcmp(names[i - 1], names[i])) rc = err_set(e, ERR_FORMAT, "two tensors are named %s", names[i]);
+    const char *twin = tfile_twin(names, g->n_tensors);
     mem_free(names);
-    return rc;
+    return twin ? err_set(e, ERR_FORMAT, "two tensors are named %s", twin) : ERR_NONE;
 }
 
 static enum err_code read_all(struct cursor *c, struct gguf *g) {
@@ -274,8 +273,8 @@ static enum err_code read_all(struct cursor *c, struct gguf *g) {
     TRY(read_preamble(c, g, &n_tensors, &n_kv));
     TRY(read_metadata(c, g, (size_t)n_kv));
     TRY(read_alignment(g, c->e));
-    struct tfile_tensor *tensors = arena_alloc(&g->mem, (size_t)n_tensors, sizeof *tensors);
-    if (!tensors) return err_no_memory(c->e, n_tensors * sizeof *tensors);
+    struct tfile_tensor *tensors = arena_alloc(&g->mem, (size_t)n_tensors, sizeof(*tensors));
+    if (!tensors) return err_no_memory(c->e, n_tensors * sizeof(*tensors));
     g->tensors = tensors;
     for (uint64_t i = 0; i < n_tensors; i++, g->n_tensors++) TRY(read_tensor(c, &g->mem, &tensors[i]));
     TRY(check_names(g, c->e));
@@ -286,7 +285,7 @@ enum err_code gguf_open(struct span file, struct gguf **out, struct err *e) {
     struct cursor c = { .s = file, .e = e };
     struct gguf *g = NEW(struct gguf);
     *out = NULL;
-    if (!g) return err_no_memory(e, sizeof *g);
+    if (!g) return err_no_memory(e, sizeof(*g));
     enum err_code rc = read_all(&c, g);
     if (rc) {
         gguf_close(g);
@@ -326,7 +325,7 @@ static struct number of_i64(int64_t i) {
 }
 
 static struct number load(enum gguf_type t, const uint8_t *p) {
-#define LOAD(type, of) do { type v_; memcpy(&v_, p, sizeof v_); return of(v_); } while (0)
+#define LOAD(type, of) do { type v_; memcpy(&v_, p, sizeof(v_)); return of(v_); } while (0)
     switch (t) {
     case GGUF_BOOL: /* 0 or 1 */
     case GGUF_U8: LOAD(uint8_t, of_u64);
@@ -385,8 +384,8 @@ static enum err_code look_up(const struct gguf *g, const char *key, bool *found,
 }
 
 static enum err_code wrong_type(const struct gguf_kv *kv, const char *want, struct err *e) {
-    return err_set(e, ERR_FORMAT, "the metadata key %.80s should be %s; its value of type %s is not or does not fit", kv->key,
-                   want, gguf_type_name(kv->type));
+    return err_set(e, ERR_FORMAT, "the metadata key %.80s should be %s; its value of type %s is not or does not fit",
+                   kv->key, want, gguf_type_name(kv->type));
 }
 
 static bool is_integer(const struct gguf_kv *kv) {
@@ -452,7 +451,8 @@ enum err_code gguf_get_str(const struct gguf *g, const char *key, struct str *ou
     return ERR_NONE;
 }
 
-enum err_code gguf_get_array(const struct gguf *g, const char *key, struct gguf_array *out, bool *found, struct err *e) {
+enum err_code gguf_get_array(const struct gguf *g, const char *key, struct gguf_array *out, bool *found,
+                             struct err *e) {
     const struct gguf_kv *kv;
     TRY(look_up(g, key, found, &kv, e));
     if (!kv) return ERR_NONE;
@@ -467,7 +467,8 @@ enum err_code gguf_get_u32_each(const struct gguf *g, const char *key, uint32_t 
     TRY(look_up(g, key, found, &kv, e));
     if (!kv) return ERR_NONE;
     if (kv->type == GGUF_ARRAY && kv->value.n != n)
-        return err_set(e, ERR_FORMAT, "the metadata key %.80s has %" PRIu64 " values; %zu are needed", key, kv->value.n, n);
+        return err_set(e, ERR_FORMAT, "the metadata key %.80s has %" PRIu64 " values; %zu are needed", key, kv->value.n,
+                       n);
     for (size_t i = 0; i < n; i++) {
         uint64_t v;
         if (!gguf_array_u64(&kv->value, kv->type == GGUF_ARRAY ? i : 0, &v) || v > UINT32_MAX)

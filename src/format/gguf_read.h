@@ -41,8 +41,8 @@ struct gguf {
     struct arena mem;
 };
 
-/* Reads and checks everything but the weights. file must stay valid until gguf_close. Errors carry the byte offset; a file
- * that ends early names the first tensor that is cut. On error *out is NULL. */
+/* Reads and checks everything but the weights. file must stay valid until gguf_close. Errors carry the byte offset; a
+ * file that ends early names the first tensor that is cut. On error *out is NULL. */
 enum err_code gguf_open(struct span file, struct gguf **out, struct err *e);
 void gguf_close(struct gguf *g); /* NULL is fine */
 /* Whether the file claims to be GGUF (first four bytes). */
@@ -54,8 +54,8 @@ char *gguf_split_path(const char *prefix, unsigned no, unsigned count);
 const struct gguf_kv *gguf_find(const struct gguf *g, const char *key);
 
 /* Typed values. A key that is absent sets *found to false and leaves *out alone, so that callers put the default there
- * first; found NULL makes absence an error. A value of another kind, or one that does not fit, is an ERR_FORMAT that names
- * the key. Integers of all widths are taken for one another when the value fits; floats also take integers. */
+ * first; found NULL makes absence an error. A value of another kind, or one that does not fit, is an ERR_FORMAT that
+ * names the key. Integers of all widths are taken for one another when the value fits; floats also take integers. */
 enum err_code gguf_get_u32(const struct gguf *g, const char *key, uint32_t *out, bool *found, struct err *e);
 enum err_code gguf_get_u64(const struct gguf *g, const char *key, uint64_t *out, bool *found, struct err *e);
 enum err_code gguf_get_i32(const struct gguf *g, const char *key, int32_t *out, bool *found, struct err *e);
@@ -68,11 +68,12 @@ enum err_code gguf_get_array(const struct gguf *g, const char *key, struct gguf_
 enum err_code gguf_get_u32_each(const struct gguf *g, const char *key, uint32_t *out, size_t n, bool *found,
                                 struct err *e);
 
-/* Element i < n of an array of integers or bools (floats for _f64 too); false if the kind is another or it does not fit. */
+/* Element i < n of an array of integers or bools (floats for _f64 too); false if the kind is another or it does not
+ * fit. */
 bool gguf_array_u64(const struct gguf_array *a, uint64_t i, uint64_t *out);
 bool gguf_array_i64(const struct gguf_array *a, uint64_t i, int64_t *out);
 bool gguf_array_f64(const struct gguf_array *a, uint64_t i, double *out);
-/* Walks an array of strings from the front: start with a copy of the array; each call takes one off. false at the end or
- * if the elements are no strings. */
+/* Walks an array of strings from the front: start with a copy of the array; each call takes one off. false at the end
+ * or if the elements are no strings. */
 bool gguf_array_next_str(struct gguf_array *rest, struct str *out);
 #endif

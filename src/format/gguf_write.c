@@ -6,8 +6,6 @@
 #include "format/gguf_write.h"
 
 #include <inttypes.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -41,7 +39,7 @@ struct gguf_writer {
 
 enum err_code gguf_writer_new(struct gguf_writer **out, struct err *e) {
     *out = NEW(struct gguf_writer);
-    return *out ? ERR_NONE : err_no_memory(e, sizeof **out);
+    return *out ? ERR_NONE : err_no_memory(e, sizeof(**out));
 }
 
 void gguf_writer_free(struct gguf_writer *w) {
@@ -63,8 +61,8 @@ enum err_code gguf_writer_status(const struct gguf_writer *w, struct err *e) {
 
 /* --- Metadata --- */
 
-static void put_u32(struct buf *b, uint32_t v) { buf_add(b, &v, sizeof v); }
-static void put_u64(struct buf *b, uint64_t v) { buf_add(b, &v, sizeof v); }
+static void put_u32(struct buf *b, uint32_t v) { buf_add(b, &v, sizeof(v)); }
+static void put_u64(struct buf *b, uint64_t v) { buf_add(b, &v, sizeof(v)); }
 static void put_str(struct buf *b, struct str s) {
     put_u64(b, s.n);
     buf_add(b, s.p, s.n);
@@ -90,7 +88,7 @@ static struct buf *value_of(struct gguf_writer *w, const char *key, enum gguf_ty
             err_set(&w->failed, ERR_INTERNAL, "a metadata key has a length of %zu bytes; 1 to 65535 are allowed", n);
             return NULL;
         }
-        struct entry *all = grow(w->kv, w->n_kv, sizeof *all);
+        struct entry *all = grow(w->kv, w->n_kv, sizeof(*all));
         char *copy = mem_strdup(key);
         if (all) w->kv = all;
         if (!all || !copy) {
@@ -117,11 +115,17 @@ static void set_scalar(struct gguf_writer *w, const char *key, enum gguf_type ty
     check(w, value);
 }
 
-void gguf_writer_u16(struct gguf_writer *w, const char *key, uint16_t v) { set_scalar(w, key, GGUF_U16, &v, sizeof v); }
-void gguf_writer_u32(struct gguf_writer *w, const char *key, uint32_t v) { set_scalar(w, key, GGUF_U32, &v, sizeof v); }
-void gguf_writer_u64(struct gguf_writer *w, const char *key, uint64_t v) { set_scalar(w, key, GGUF_U64, &v, sizeof v); }
-void gguf_writer_i32(struct gguf_writer *w, const char *key, int32_t v) { set_scalar(w, key, GGUF_I32, &v, sizeof v); }
-void gguf_writer_f32(struct gguf_writer *w, const char *key, float v) { set_scalar(w, key, GGUF_F32, &v, sizeof v); }
+void gguf_writer_u16(struct gguf_writer *w, const char *key, uint16_t v) {
+    set_scalar(w, key, GGUF_U16, &v, sizeof(v));
+}
+void gguf_writer_u32(struct gguf_writer *w, const char *key, uint32_t v) {
+    set_scalar(w, key, GGUF_U32, &v, sizeof(v));
+}
+void gguf_writer_u64(struct gguf_writer *w, const char *key, uint64_t v) {
+    set_scalar(w, key, GGUF_U64, &v, sizeof(v));
+}
+void gguf_writer_i32(struct gguf_writer *w, const char *key, int32_t v) { set_scalar(w, key, GGUF_I32, &v, sizeof(v)); }
+void gguf_writer_f32(struct gguf_writer *w, const char *key, float v) { set_scalar(w, key, GGUF_F32, &v, sizeof(v)); }
 void gguf_writer_bool(struct gguf_writer *w, const char *key, bool v) {
     set_scalar(w, key, GGUF_BOOL, &(uint8_t){ v }, 1);
 }
@@ -169,7 +173,7 @@ void gguf_writer_remove(struct gguf_writer *w, const char *key) {
     mem_free(kv->key);
     buf_fini(&kv->value);
     w->n_kv--;
-    memmove(kv, kv + 1, (size_t)(w->kv + w->n_kv - kv) * sizeof *kv);
+    memmove(kv, kv + 1, (size_t)(w->kv + w->n_kv - kv) * sizeof(*kv));
 }
 
 /* --- Tensors --- */
@@ -196,8 +200,8 @@ enum err_code gguf_writer_tensor(struct gguf_writer *w, const char *name, enum q
     size_t n = strlen(name);
     struct tensor t = { .type = type, .n_dims = n_dims, .ne = { 1, 1, 1, 1 } };
     if (!n || n > MAX_NAME_BYTES || n_dims > TFILE_MAX_DIMS)
-        return err_set(e, ERR_FORMAT, "tensor %.100s: GGUF holds names of 1 to %d bytes and at most %d dimensions", name,
-                       MAX_NAME_BYTES, TFILE_MAX_DIMS);
+        return err_set(e, ERR_FORMAT, "tensor %.100s: GGUF holds names of 1 to %d bytes and at most %d dimensions",
+                       name, MAX_NAME_BYTES, TFILE_MAX_DIMS);
     for (uint32_t d = 0; d < n_dims; d++) {
         t.ne[d] = ne[d];
         if (!ne[d]) return err_set(e, ERR_FORMAT, "tensor %s has no weights", name);
@@ -207,7 +211,7 @@ enum err_code gguf_writer_tensor(struct gguf_writer *w, const char *name, enum q
     uint64_t data_bytes;
     if (!add_u64(w->data_bytes, padded(t.bytes), &data_bytes))
         return err_set(e, ERR_TOO_LARGE, "tensor %s: the file would pass 2^64 bytes", name);
-    struct tensor *all = grow(w->tensors, w->n_tensors, sizeof *all);
+    struct tensor *all = grow(w->tensors, w->n_tensors, sizeof(*all));
     if (all) w->tensors = all;
     t.name = all ? mem_strdup(name) : NULL;
     if (!t.name) return err_no_memory(e, n + 1);
@@ -239,18 +243,13 @@ bool gguf_writer_padded_bytes(const struct gguf_writer *w, size_t index, enum qt
     return true;
 }
 
-static int by_name(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
-
 static enum err_code check_names(const struct gguf_writer *w, struct err *e) {
-    enum err_code rc = ERR_NONE;
     const char **names = NEW_ARRAY(const char *, w->n_tensors);
-    if (!names) return err_no_memory(e, w->n_tensors * sizeof *names);
+    if (!names) return err_no_memory(e, w->n_tensors * sizeof(*names));
     for (size_t i = 0; i < w->n_tensors; i++) names[i] = w->tensors[i].name;
-    qsort(names, w->n_tensors, sizeof *names, by_name);
-    for (size_t i = 1; i < w->n_tensors && !rc; i++)
-        if (!strcmp(names[i - 1], names[i])) rc = err_set(e, ERR_FORMAT, "two tensors are named %s", names[i]);
+    const char *twin = tfile_twin(names, w->n_tensors);
     mem_free(names);
-    return rc;
+    return twin ? err_set(e, ERR_FORMAT, "two tensors are named %s", twin) : ERR_NONE;
 }
 
 /* --- Layout --- */
@@ -268,8 +267,8 @@ static uint64_t single_bytes(const struct gguf_writer *w) {
     return padded(PREAMBLE_BYTES + kv_bytes(w) + w->info_bytes) + w->data_bytes;
 }
 
-/* Cuts the tensors into files of at most max_bytes where possible. begins, if not NULL, gets the first tensor of each file
- * and has room for one a tensor. */
+/* Cuts the tensors into files of at most max_bytes where possible. begins, if not NULL, gets the first tensor of each
+ * file and has room for one a tensor. */
 static size_t cut(const struct gguf_writer *w, size_t *begins, uint64_t *total) {
     uint64_t head = PREAMBLE_BYTES + SPLIT_KEY_BYTES + kv_bytes(w), data = 0;
     size_t n_files = 1, begin = 0;
@@ -292,7 +291,9 @@ static size_t cut(const struct gguf_writer *w, size_t *begins, uint64_t *total) 
     return n_files;
 }
 
-static bool is_split(const struct gguf_writer *w) { return w->max_bytes && single_bytes(w) > w->max_bytes && w->n_tensors > 1; }
+static bool is_split(const struct gguf_writer *w) {
+    return w->max_bytes && single_bytes(w) > w->max_bytes && w->n_tensors > 1;
+}
 
 void gguf_writer_split(struct gguf_writer *w, uint64_t max_bytes) { w->max_bytes = max_bytes; }
 
@@ -314,9 +315,9 @@ static void put_kv(struct buf *b, const char *key, enum gguf_type type, const vo
 static void put_split_keys(const struct gguf_writer *w, const struct shard *s, struct buf *b) {
     uint16_t no = (uint16_t)s->no, count = (uint16_t)s->count;
     int32_t n_tensors = (int32_t)w->n_tensors;
-    put_kv(b, "split.no", GGUF_U16, &no, sizeof no);
-    put_kv(b, "split.count", GGUF_U16, &count, sizeof count);
-    put_kv(b, "split.tensors.count", GGUF_I32, &n_tensors, sizeof n_tensors);
+    put_kv(b, "split.no", GGUF_U16, &no, sizeof(no));
+    put_kv(b, "split.count", GGUF_U16, &count, sizeof(count));
+    put_kv(b, "split.tensors.count", GGUF_I32, &n_tensors, sizeof(n_tensors));
 }
 
 static enum err_code put_header(const struct gguf_writer *w, const struct shard *s, struct buf *b, struct err *e) {
@@ -374,17 +375,18 @@ static enum err_code plan_file(const struct gguf_writer *w, const char *path, co
     return put_header(w, s, &file->header, e);
 }
 
-static enum err_code make_plan(const struct gguf_writer *w, const char *path, struct tstream_plan *plan, struct err *e) {
+static enum err_code make_plan(const struct gguf_writer *w, const char *path, struct tstream_plan *plan,
+                               struct err *e) {
     uint64_t total;
     enum err_code rc = ERR_NONE;
     size_t n_files = 1, *begins = NEW_ARRAY(size_t, w->n_tensors + 1); /* one file at least */
-    if (!begins) return err_no_memory(e, w->n_tensors * sizeof *begins);
+    if (!begins) return err_no_memory(e, w->n_tensors * sizeof(*begins));
     if (is_split(w)) n_files = cut(w, begins, &total);
     if (n_files > MAX_FILES || w->n_tensors > INT32_MAX)
         TRY_OUT(rc, err_set(e, ERR_TOO_LARGE, "%zu files are too many for one set; choose a larger size", n_files));
     *plan = (struct tstream_plan){ .files = NEW_ARRAY(struct tstream_file, n_files), .n_files = n_files,
                                    .slots = NEW_ARRAY(struct tstream_slot, w->n_tensors), .n_slots = w->n_tensors };
-    if (!plan->files || !plan->slots) TRY_OUT(rc, err_no_memory(e, w->n_tensors * sizeof *plan->slots));
+    if (!plan->files || !plan->slots) TRY_OUT(rc, err_no_memory(e, w->n_tensors * sizeof(*plan->slots)));
     for (size_t i = 0; i < n_files; i++) {
         size_t end = i + 1 < n_files ? begins[i + 1] : w->n_tensors;
         struct shard s = { begins[i], end, (unsigned)i, n_files > 1 ? (unsigned)n_files : 0 };

@@ -17,8 +17,9 @@ struct gguf_writer;
 enum err_code gguf_writer_new(struct gguf_writer **out, struct err *e);
 void gguf_writer_free(struct gguf_writer *w); /* NULL is fine */
 
-/* Metadata. Keys keep the order of their first setting; setting a key again replaces its value in place. What goes wrong
- * (memory, an empty or overlong key) is kept and reported by gguf_writer_status and everything that returns an error. */
+/* Metadata. Keys keep the order of their first setting; setting a key again replaces its value in place. What goes
+ * wrong (memory, an empty or overlong key) is kept and reported by gguf_writer_status and everything that returns an
+ * error. */
 void gguf_writer_u16(struct gguf_writer *w, const char *key, uint16_t v);
 void gguf_writer_u32(struct gguf_writer *w, const char *key, uint32_t v);
 void gguf_writer_u64(struct gguf_writer *w, const char *key, uint64_t v);

@@ -19,8 +19,8 @@ struct hf_config { json_t *root; char *name; };
 
 /* --- Opening --- */
 
-/* tokenizer_config.json usually says model_max_length = 1000000000000000019884624838656 ("none"), which no 64-bit integer
- * holds: such a document is read again with its integers as doubles. */
+/* tokenizer_config.json usually says model_max_length = 1000000000000000019884624838656 ("none"), which no 64-bit
+ * integer holds: such a document is read again with its integers as doubles. */
 static json_t *parse(struct span json, json_error_t *je) {
     const char *p = json.n ? (const char *)json.p : "";
     json_t *root = json_loadb(p, json.n, JSON_REJECT_DUPLICATES, je);
@@ -33,7 +33,7 @@ enum err_code hf_config_parse(struct span json, const char *name, struct hf_conf
     json_error_t je;
     *out = NULL;
     struct hf_config *c = NEW(struct hf_config);
-    if (!c) return err_no_memory(e, sizeof *c);
+    if (!c) return err_no_memory(e, sizeof(*c));
     enum err_code rc = ERR_NONE;
     c->name = mem_strdup(name);
     c->root = parse(json, &je);
@@ -73,7 +73,7 @@ void hf_config_close(struct hf_config *c) {
 /* The member or element that the segment key[0..n) names; NULL if there is none. */
 static const json_t *descend(const json_t *at, const char *key, size_t n) {
     char name[128];
-    if (n >= sizeof name) return NULL;
+    if (n >= sizeof(name)) return NULL;
     memcpy(name, key, n);
     name[n] = 0;
     if (json_is_object(at)) return json_object_get(at, name);
@@ -118,7 +118,8 @@ size_t hf_config_count(const struct hf_config *c, const char *path) {
 /* --- Typed values --- */
 
 /* *v is NULL when the value is absent and may be. */
-static enum err_code look_up(const struct hf_config *c, const char *path, bool *found, const json_t **v, struct err *e) {
+static enum err_code look_up(const struct hf_config *c, const char *path, bool *found, const json_t **v,
+                             struct err *e) {
     *v = find(c, path);
     if (found) *found = *v != NULL;
     if (*v || found) return ERR_NONE;
@@ -126,7 +127,8 @@ static enum err_code look_up(const struct hf_config *c, const char *path, bool *
 }
 
 static enum err_code wrong(const struct hf_config *c, const char *path, const char *want, struct err *e) {
-    static const char *const names[] = { "null", "true or false", "an integer", "a number", "text", "an array", "an object" };
+    static const char *const names[] = { "null", "true or false", "an integer", "a number",
+                                         "text", "an array",      "an object" };
     const char *is = names[hf_config_kind(c, path)];
     return err_where(e, err_set(e, ERR_FORMAT, "the key %s should be %s; it is %s", path, want, is), "%s", c->name);
 }
@@ -166,7 +168,8 @@ enum err_code hf_config_f32(const struct hf_config *c, const char *path, float *
     const json_t *v;
     TRY(look_up(c, path, found, &v, e));
     if (!v) return ERR_NONE;
-    if (!json_is_number(v) || fabs(json_number_value(v)) > FLT_MAX) return wrong(c, path, "a number of single precision", e);
+    if (!json_is_number(v) || fabs(json_number_value(v)) > FLT_MAX)
+        return wrong(c, path, "a number of single precision", e);
     *out = (float)json_number_value(v);
     return ERR_NONE;
 }

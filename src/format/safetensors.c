@@ -16,11 +16,13 @@ enum { PREFIX_BYTES = 8 };
 #define MAX_HEADER_BYTES ((uint64_t)100000000) /* the reference implementation's limit */
 
 static const struct dtype { const char *name; unsigned bits; enum qtype type; } dtypes[] = {
-    { "F32", 32, QTYPE_F32 },      { "F16", 16, QTYPE_F16 },      { "BF16", 16, QTYPE_BF16 },    { "F64", 64, QTYPE_NONE },
-    { "I64", 64, QTYPE_NONE },     { "U64", 64, QTYPE_NONE },     { "I32", 32, QTYPE_NONE },     { "U32", 32, QTYPE_NONE },
-    { "I16", 16, QTYPE_NONE },     { "U16", 16, QTYPE_NONE },     { "I8", 8, QTYPE_NONE },       { "U8", 8, QTYPE_NONE },
-    { "BOOL", 8, QTYPE_NONE },     { "F8_E4M3", 8, QTYPE_NONE },  { "F8_E5M2", 8, QTYPE_NONE },  { "F8_E8M0", 8, QTYPE_NONE },
-    { "F6_E2M3", 6, QTYPE_NONE },  { "F6_E3M2", 6, QTYPE_NONE },  { "F4", 4, QTYPE_NONE },       { "C64", 64, QTYPE_NONE },
+    { "F32", 32, QTYPE_F32 },     { "F16", 16, QTYPE_F16 },     { "BF16", 16, QTYPE_BF16 },
+    { "F64", 64, QTYPE_NONE },    { "I64", 64, QTYPE_NONE },    { "U64", 64, QTYPE_NONE },
+    { "I32", 32, QTYPE_NONE },    { "U32", 32, QTYPE_NONE },    { "I16", 16, QTYPE_NONE },
+    { "U16", 16, QTYPE_NONE },    { "I8", 8, QTYPE_NONE },      { "U8", 8, QTYPE_NONE },
+    { "BOOL", 8, QTYPE_NONE },    { "F8_E4M3", 8, QTYPE_NONE }, { "F8_E5M2", 8, QTYPE_NONE },
+    { "F8_E8M0", 8, QTYPE_NONE }, { "F6_E2M3", 6, QTYPE_NONE }, { "F6_E3M2", 6, QTYPE_NONE },
+    { "F4", 4, QTYPE_NONE },      { "C64", 64, QTYPE_NONE },
 };
 
 static const struct dtype *find_dtype(const char *name) {
@@ -71,8 +73,9 @@ static enum err_code read_tensor(const char *name, const json_t *v, uint64_t dat
         !get_u64(json_array_get(offsets, 1), &end) || begin > end)
         return err_set(e, ERR_FORMAT, "tensor %s has no valid data_offsets", name);
     if (!mul_u64(weights, dtype->bits, &bits) || bits % 8 || bits / 8 != end - begin)
-        return err_set(e, ERR_FORMAT, "tensor %s: its shape in %s does not make the %" PRIu64 " bytes of its data_offsets",
-                       name, dtype->name, end - begin);
+        return err_set(e, ERR_FORMAT,
+                       "tensor %s: its shape in %s does not make the %" PRIu64 " bytes of its data_offsets", name,
+                       dtype->name, end - begin);
     if (end > data_n)
         return err_set(e, ERR_FORMAT, "tensor %s is cut: %" PRIu64 " of its %" PRIu64
                        " bytes are missing; the file is incomplete, get it again",
@@ -92,14 +95,15 @@ static int by_place(const void *a, const void *b) {
 }
 
 /* Sorts by place; the data section must be covered without overlap and hole. */
-static enum err_code place_tensors(struct safetensors *s, struct tfile_tensor *tensors, struct span file, struct err *e) {
+static enum err_code place_tensors(struct safetensors *s, struct tfile_tensor *tensors, struct span file,
+                                   struct err *e) {
     uint64_t next = 0, data_n = file.n - s->data_off;
-    if (s->n_tensors) qsort(tensors, s->n_tensors, sizeof *tensors, by_place);
+    if (s->n_tensors) qsort(tensors, s->n_tensors, sizeof(*tensors), by_place);
     for (size_t i = 0; i < s->n_tensors; i++) {
         struct tfile_tensor *t = &tensors[i];
         if (t->file_off != next)
-            return err_set(e, ERR_FORMAT, "the data of tensor %s begin at %" PRIu64 "; byte %" PRIu64 " is due: %s", t->name,
-                           t->file_off, next, t->file_off < next ? "tensors overlap" : "there is a hole");
+            return err_set(e, ERR_FORMAT, "the data of tensor %s begin at %" PRIu64 "; byte %" PRIu64 " is due: %s",
+                           t->name, t->file_off, next, t->file_off < next ? "tensors overlap" : "there is a hole");
         next += t->bytes;
         t->file_off += s->data_off;
         t->data = file.p + t->file_off;
@@ -114,8 +118,8 @@ static enum err_code read_tensors(struct safetensors *s, json_t *root, struct sp
     const char *key;
     json_t *v;
     size_t n = json_object_size(root);
-    struct tfile_tensor *tensors = arena_alloc(&s->mem, n, sizeof *tensors);
-    if (!tensors) return err_no_memory(e, n * sizeof *tensors);
+    struct tfile_tensor *tensors = arena_alloc(&s->mem, n, sizeof(*tensors));
+    if (!tensors) return err_no_memory(e, n * sizeof(*tensors));
     s->tensors = tensors;
     json_object_foreach(root, key, v) {
         if (!strcmp(key, "__metadata__")) continue;
@@ -130,12 +134,14 @@ static enum err_code read_tensors(struct safetensors *s, json_t *root, struct sp
 static enum err_code read_header(struct safetensors *s, struct span file, json_t **root, struct err *e) {
     uint64_t n;
     json_error_t je;
-    if (file.n < PREFIX_BYTES) return err_set_at(e, ERR_FORMAT, file.n, "the file is too short for a safetensors header");
+    if (file.n < PREFIX_BYTES)
+        return err_set_at(e, ERR_FORMAT, file.n, "the file is too short for a safetensors header");
     memcpy(&n, file.p, PREFIX_BYTES);
     if (n > MAX_HEADER_BYTES)
         return err_set_at(e, ERR_FORMAT, 0, "the header claims %" PRIu64 " bytes; the limit is 100 MB", n);
     if (n > file.n - PREFIX_BYTES)
-        return err_set_at(e, ERR_FORMAT, file.n, "the file ends inside its header, %" PRIu64 " bytes early; get it again",
+        return err_set_at(e, ERR_FORMAT, file.n,
+                          "the file ends inside its header, %" PRIu64 " bytes early; get it again",
                           n - (file.n - PREFIX_BYTES));
     s->data_off = PREFIX_BYTES + n;
     *root = json_loadb((const char *)file.p + PREFIX_BYTES, (size_t)n, JSON_REJECT_DUPLICATES, &je);
@@ -151,7 +157,7 @@ enum err_code safetensors_open(struct span file, struct safetensors **out, struc
     enum err_code rc;
     *out = NULL;
     struct safetensors *s = NEW(struct safetensors);
-    if (!s) return err_no_memory(e, sizeof *s);
+    if (!s) return err_no_memory(e, sizeof(*s));
     TRY_OUT(rc, read_header(s, file, &root, e));
     TRY_OUT(rc, read_tensors(s, root, file, e));
     *out = s;
@@ -200,7 +206,7 @@ static enum err_code collect_files(struct safetensors_index *x, json_t *map, str
         x->files[n] = arena_strdup(&x->mem, name);
         if (!x->files[n++]) return err_no_memory(e, strlen(name) + 1);
     }
-    if (n) qsort(x->files, n, sizeof *x->files, by_text);
+    if (n) qsort(x->files, n, sizeof(*x->files), by_text);
     for (size_t i = 0; i < n; i++)
         if (!x->n_files || strcmp(x->files[x->n_files - 1], x->files[i])) x->files[x->n_files++] = x->files[i];
     return ERR_NONE;
@@ -211,13 +217,13 @@ static enum err_code collect_entries(struct safetensors_index *x, json_t *map, s
     json_t *v;
     json_object_foreach(map, key, v) {
         const char *name = json_string_value(v);
-        const char **file = bsearch(&name, x->files, x->n_files, sizeof *x->files, by_text);
+        const char **file = bsearch(&name, x->files, x->n_files, sizeof(*x->files), by_text);
         struct safetensors_index_entry *entry = &x->entries[x->n_entries++];
         entry->file = (uint32_t)(file - x->files);
         entry->tensor = arena_strdup(&x->mem, key);
         if (!entry->tensor) return err_no_memory(e, strlen(key) + 1);
     }
-    qsort(x->entries, x->n_entries, sizeof *x->entries, by_tensor);
+    qsort(x->entries, x->n_entries, sizeof(*x->entries), by_tensor);
     return ERR_NONE;
 }
 
@@ -226,9 +232,9 @@ static enum err_code read_index(struct safetensors_index *x, json_t *root, struc
     size_t n = json_object_size(map);
     if (!n) return err_set(e, ERR_FORMAT, "the index has no weight_map that says which file holds which tensor");
     if (n > UINT32_MAX) return err_set(e, ERR_TOO_LARGE, "the index names too many tensors");
-    x->files = arena_alloc(&x->mem, n, sizeof *x->files);
-    x->entries = arena_alloc(&x->mem, n, sizeof *x->entries);
-    if (!x->files || !x->entries) return err_no_memory(e, n * sizeof *x->entries);
+    x->files = arena_alloc(&x->mem, n, sizeof(*x->files));
+    x->entries = arena_alloc(&x->mem, n, sizeof(*x->entries));
+    if (!x->files || !x->entries) return err_no_memory(e, n * sizeof(*x->entries));
     TRY(collect_files(x, map, e));
     return collect_entries(x, map, e);
 }
@@ -240,7 +246,7 @@ enum err_code safetensors_index_open(struct span json, struct safetensors_index 
     json_t *root = json_loadb(json.n ? (const char *)json.p : "", json.n, JSON_REJECT_DUPLICATES, &je);
     if (!root) return err_set(e, ERR_FORMAT, "the index is not valid JSON: line %d: %s", je.line, je.text);
     struct safetensors_index *x = NEW(struct safetensors_index);
-    rc = x ? read_index(x, root, e) : err_no_memory(e, sizeof *x);
+    rc = x ? read_index(x, root, e) : err_no_memory(e, sizeof(*x));
     json_decref(root);
     if (rc) safetensors_index_close(x);
     else *out = x;
@@ -255,6 +261,7 @@ void safetensors_index_close(struct safetensors_index *x) {
 
 int64_t safetensors_index_find(const struct safetensors_index *x, const char *tensor) {
     struct safetensors_index_entry key = { .tensor = tensor };
-    const struct safetensors_index_entry *entry = bsearch(&key, x->entries, x->n_entries, sizeof *x->entries, by_tensor);
+    const struct safetensors_index_entry *entry =
+        bsearch(&key, x->entries, x->n_entries, sizeof(*x->entries), by_tensor);
     return entry ? (int64_t)entry->file : -1;
 }

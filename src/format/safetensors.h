@@ -42,12 +42,13 @@ struct safetensors_writer;
 enum err_code safetensors_writer_new(struct safetensors_writer **out, struct err *e);
 void safetensors_writer_free(struct safetensors_writer *w); /* NULL is fine */
 /* Adds a tensor behind the others. type: F32, F16 or BF16; ne fastest first, as everywhere. */
-enum err_code safetensors_writer_tensor(struct safetensors_writer *w, const char *name, enum qtype type, uint32_t n_dims,
-                                        const uint64_t *ne, struct err *e);
-/* Largest size of one file, 0 (the default) for a single one. */
+enum err_code safetensors_writer_tensor(struct safetensors_writer *w, const char *name, enum qtype type,
+                                        uint32_t n_dims, const uint64_t *ne, struct err *e);
+/* Most data bytes of one file, headers aside, 0 (the default) for a single one. A larger tensor gets a file alone. */
 void safetensors_writer_split(struct safetensors_writer *w, uint64_t max_bytes);
 enum err_code safetensors_writer_total_bytes(struct safetensors_writer *w, uint64_t *bytes, struct err *e);
 /* Starts writing dir/model.safetensors, or dir/model-00001-of-0000N.safetensors with model.safetensors.index.json.
  * dir must exist. Data go through tstream_put in the order declared. The writer may be freed while the stream lives. */
-enum err_code safetensors_writer_open(struct safetensors_writer *w, const char *dir, struct tstream **out, struct err *e);
+enum err_code safetensors_writer_open(struct safetensors_writer *w, const char *dir, struct tstream **out,
+                                      struct err *e);
 #endif

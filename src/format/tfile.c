@@ -1,6 +1,6 @@
 /* Opens any set of weight files as one table of tensors. Owns the mappings, the readers' tables and the merged, sorted
- * view; promises that names are unique over all files and that a set is complete: every shard is there and says the same
- * as the others and the index. What a name or a key means is for the model layer. */
+ * view; promises that names are unique over all files and that a set is complete: every shard is there and says the
+ * same as the others and the index. What a name or a key means is for the model layer. */
 #include "format/tfile.h"
 
 #include <inttypes.h>
@@ -54,10 +54,10 @@ static enum err_code add_part(struct tfile *f, char *path, struct err *e) {
     struct part *parts = NULL, part;
     enum tfile_kind kind = f->kind == TFILE_GGUF ? TFILE_GGUF : TFILE_SAFETENSORS;
     TRY(part_open(path, kind, &part, e));
-    if (f->n_files < MAX_FILES) parts = mem_realloc(f->priv->parts, f->n_files, f->n_files + 1, sizeof *parts);
+    if (f->n_files < MAX_FILES) parts = mem_realloc(f->priv->parts, f->n_files, f->n_files + 1, sizeof(*parts));
     if (!parts) {
         part_close(&part);
-        return f->n_files < MAX_FILES ? err_no_memory(e, (f->n_files + 1) * sizeof *parts)
+        return f->n_files < MAX_FILES ? err_no_memory(e, (f->n_files + 1) * sizeof(*parts))
                                       : err_set(e, ERR_TOO_LARGE, "more than %d weight files", MAX_FILES);
     }
     f->priv->parts = parts;
@@ -86,7 +86,7 @@ static enum err_code merge(struct tfile *f, struct err *e) {
     }
     struct tfile_tensor *all = f->priv->tensors = NEW_ARRAY(struct tfile_tensor, n);
     const struct tfile_tensor **sorted = f->priv->by_name = NEW_ARRAY(const struct tfile_tensor *, n);
-    if (!all || !sorted) return err_no_memory(e, n * sizeof *all);
+    if (!all || !sorted) return err_no_memory(e, n * sizeof(*all));
     f->tensors = all;
     for (size_t i = 0; i < f->n_files; i++) {
         const struct tfile_tensor *t = part_tensors(&f->priv->parts[i], &n_part);
@@ -96,7 +96,7 @@ static enum err_code merge(struct tfile *f, struct err *e) {
             sorted[f->n_tensors] = &all[f->n_tensors];
         }
     }
-    qsort(sorted, n, sizeof *sorted, by_name);
+    qsort(sorted, n, sizeof(*sorted), by_name);
     for (size_t i = 1; i < n; i++)
         if (!strcmp(sorted[i - 1]->name, sorted[i]->name))
             return err_set(e, ERR_FORMAT, "tensor %s is both in %s and in %s", sorted[i]->name,
@@ -106,7 +106,7 @@ static enum err_code merge(struct tfile *f, struct err *e) {
 
 const struct tfile_tensor *tfile_find(const struct tfile *f, const char *name) {
     struct tfile_tensor key = { .name = name }, *key_at = &key;
-    const struct tfile_tensor **hit = bsearch(&key_at, f->priv->by_name, f->n_tensors, sizeof *hit, by_name);
+    const struct tfile_tensor **hit = bsearch(&key_at, f->priv->by_name, f->n_tensors, sizeof(*hit), by_name);
     return hit ? *hit : NULL;
 }
 
@@ -124,14 +124,15 @@ static enum err_code read_split(const struct part *p, struct split *s, struct er
     if (!rc && s->count > 1) rc = gguf_get_u32(p->gguf, "split.no", &s->no, NULL, e);
     if (!rc && s->count > 1) rc = gguf_get_u32(p->gguf, "split.tensors.count", &s->n_tensors, NULL, e);
     if (!rc && s->count > 1 && (s->count > MAX_FILES || s->no >= s->count))
-        rc = err_set(e, ERR_FORMAT, "the file says that it is number %" PRIu32 " of %" PRIu32 " files", s->no, s->count);
+        rc =
+            err_set(e, ERR_FORMAT, "the file says that it is number %" PRIu32 " of %" PRIu32 " files", s->no, s->count);
     return rc ? err_where(e, rc, "%s", p->path) : ERR_NONE;
 }
 
 /* Where the name's -00001-of-00003.gguf begins; NULL if it is not the one that the split demands. */
 static const char *split_suffix(const char *path, const struct split *s) {
     char suffix[48];
-    int n = snprintf(suffix, sizeof suffix, "-%05" PRIu32 "-of-%05" PRIu32 ".gguf", s->no + 1, s->count);
+    int n = snprintf(suffix, sizeof(suffix), "-%05" PRIu32 "-of-%05" PRIu32 ".gguf", s->no + 1, s->count);
     size_t n_path = strlen(path);
     if (n_path < (size_t)n || strcmp(path + n_path - n, suffix)) return NULL;
     return path + n_path - n;
@@ -159,7 +160,8 @@ static enum err_code open_shards(struct tfile *f, const struct split *first, str
         }
     }
     if (n_tensors != first->n_tensors)
-        rc = err_set(e, ERR_FORMAT, "the %" PRIu32 " files of the set hold %" PRIu64 " tensors together; %" PRIu32 " are due",
+        rc = err_set(e, ERR_FORMAT,
+                     "the %" PRIu32 " files of the set hold %" PRIu64 " tensors together; %" PRIu32 " are due",
                      first->count, n_tensors, first->n_tensors);
 out:
     mem_free(prefix);
@@ -251,7 +253,8 @@ static enum err_code open_every(struct tfile *f, struct err *e) {
 }
 
 static enum err_code open_weights(struct tfile *f, unsigned flags, struct err *e) {
-    char *index = os_path_join(f->dir, "model.safetensors.index.json"), *single = os_path_join(f->dir, "model.safetensors");
+    char *index = os_path_join(f->dir, "model.safetensors.index.json"),
+         *single = os_path_join(f->dir, "model.safetensors");
     enum err_code rc = ERR_NONE;
     if (!index || !single) rc = err_no_memory(e, strlen(f->dir) + 32);
     else if (os_exists(index)) rc = open_indexed(f, index, e);
@@ -271,8 +274,10 @@ static enum err_code open_dir(struct tfile *f, unsigned flags, struct err *e) {
     if (!f->dir) return err_no_memory(e, strlen(f->path) + 1);
     TRY(open_configs(f, e));
     if (!f->config)
-        return err_set(e, ERR_NOT_FOUND, "%s is a directory without config.json: a Hugging Face model directory or a .gguf or "
-                       ".safetensors file is expected", f->path);
+        return err_set(e, ERR_NOT_FOUND,
+                       "%s is a directory without config.json: a Hugging Face model directory or a .gguf or "
+                       ".safetensors file is expected",
+                       f->path);
     return open_weights(f, flags, e);
 }
 
@@ -307,18 +312,20 @@ static enum err_code open_any(struct tfile *f, unsigned flags, struct err *e) {
     if (gguf) return open_gguf(f, e);
     if (st) return open_beside_config(f, TFILE_SAFETENSORS, e);
     if ((flags & TFILE_NO_WEIGHTS_OK) && is_config_path(f->path)) return open_beside_config(f, TFILE_HF, e);
-    return err_set(e, ERR_FORMAT, "%s is neither GGUF nor safetensors: a .gguf file, a .safetensors file or a Hugging Face "
-                   "model directory is expected", f->path);
+    return err_set(e, ERR_FORMAT,
+                   "%s is neither GGUF nor safetensors: a .gguf file, a .safetensors file or a Hugging Face "
+                   "model directory is expected",
+                   f->path);
 }
 
 enum err_code tfile_open(const char *path, unsigned flags, struct tfile **out, struct err *e) {
     enum err_code rc;
     *out = NULL;
     struct tfile *f = NEW(struct tfile);
-    if (!f) return err_no_memory(e, sizeof *f);
+    if (!f) return err_no_memory(e, sizeof(*f));
     f->priv = NEW(struct tfile_private);
     f->path = mem_strdup(path);
-    if (!f->priv || !f->path) TRY_OUT(rc, err_no_memory(e, strlen(path) + sizeof *f->priv));
+    if (!f->priv || !f->path) TRY_OUT(rc, err_no_memory(e, strlen(path) + sizeof(*f->priv)));
     TRY_OUT(rc, open_any(f, flags, e));
     if (!f->tensors) TRY_OUT(rc, merge(f, e)); /* an index has made it do so already */
     *out = f;

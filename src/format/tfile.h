@@ -32,9 +32,10 @@ struct tfile {
     struct tfile_private *priv;
 };
 
-/* Opens what path names, found out from its content: any shard of a GGUF set (all are opened), a .safetensors file (with
- * config.json beside it if there), or a directory with config.json and weights (model.safetensors.index.json, else
- * model.safetensors, else every *.safetensors in order of name). flags: enum tfile_flag. The files stay mapped until tfile_close. On error *out is NULL. */
+/* Opens what path names, found out from its content: any shard of a GGUF set (all are opened), a .safetensors file
+ * (with config.json beside it if there), or a directory with config.json and weights (model.safetensors.index.json,
+ * else model.safetensors, else every *.safetensors in order of name). flags: enum tfile_flag. The files stay mapped
+ * until tfile_close. On error *out is NULL. */
 enum err_code tfile_open(const char *path, unsigned flags, struct tfile **out, struct err *e);
 void tfile_close(struct tfile *f); /* NULL is fine */
 /* NULL if there is none of that name. O(log n). */

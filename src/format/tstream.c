@@ -1,6 +1,6 @@
 /* Writes headers and tensor data of one or more files in order. Owns the partial files and the plan; promises that no
- * file gets its name before all are complete and on disk, and that a resumed run only builds on partial files that begin
- * with the very headers it would write itself. What the bytes mean is for the formats. */
+ * file gets its name before all are complete and on disk, and that a resumed run only builds on partial files that
+ * begin with the very headers it would write itself. What the bytes mean is for the formats. */
 #include "format/tstream.h"
 
 #include <inttypes.h>
@@ -78,8 +78,8 @@ static enum err_code check_space(const struct tstream *s, struct err *e) {
     TRY(os_free_disk(s->plan.files[0].path, &have, e));
     if (need <= have) return ERR_NONE;
     enum err_code rc = err_set(e, ERR_NO_SPACE, "writing needs %s more on the disk, which has %s left",
-                               format_bytes(need, need_text, sizeof need_text),
-                               format_bytes(have, have_text, sizeof have_text));
+                               format_bytes(need, need_text, sizeof(need_text)),
+                               format_bytes(have, have_text, sizeof(have_text)));
     return err_where(e, rc, "%s", s->plan.files[0].path);
 }
 
@@ -94,14 +94,15 @@ static enum err_code open_next(struct tstream *s, struct err *e) {
 static enum err_code write_zeros(struct os_out *o, uint64_t n, struct err *e) {
     static const char zeros[64];
     while (n) {
-        size_t step = (size_t)min_u64(n, sizeof zeros);
+        size_t step = (size_t)min_u64(n, sizeof(zeros));
         TRY(os_out_write(o, zeros, step, e));
         n -= step;
     }
     return ERR_NONE;
 }
 
-/* Opens the files that begin at the current slot, and closes slots that are full, until one has room or all are done. */
+/* Opens the files that begin at the current slot, and closes slots that are full, until one has room or all are done.
+ */
 static enum err_code settle(struct tstream *s, struct err *e) {
     for (;;) {
         while (s->n_open < s->plan.n_files && s->first[s->n_open] <= s->slot) TRY(open_next(s, e));
@@ -118,13 +119,13 @@ enum err_code tstream_open(struct tstream_plan *plan, size_t *n_done, struct tst
     struct tstream *s = NEW(struct tstream);
     if (!s) {
         tstream_plan_fini(plan);
-        return err_no_memory(e, sizeof *s);
+        return err_no_memory(e, sizeof(*s));
     }
     s->plan = *plan;
     *plan = (struct tstream_plan){ 0 };
     s->outs = NEW_ARRAY(struct os_out, s->plan.n_files);
     s->first = NEW_ARRAY(size_t, s->plan.n_files);
-    if (!s->outs || !s->first) TRY_OUT(rc, err_no_memory(e, s->plan.n_files * sizeof *s->outs));
+    if (!s->outs || !s->first) TRY_OUT(rc, err_no_memory(e, s->plan.n_files * sizeof(*s->outs)));
     for (size_t i = 1; i < s->plan.n_files; i++) s->first[i] = s->first[i - 1] + s->plan.files[i - 1].n_tensors;
     s->n_kept = n_done ? count_kept(s, *n_done) : 0;
     s->slot = s->n_kept;
@@ -141,7 +142,8 @@ out:
 enum err_code tstream_put(struct tstream *s, const void *p, size_t n, struct err *e) {
     uint64_t room = s->slot < s->plan.n_slots ? s->plan.slots[s->slot].bytes - s->in_slot : 0;
     if (n > room)
-        return err_set(e, ERR_INTERNAL, "%zu bytes are written where tensor number %zu takes %" PRIu64, n, s->slot, room);
+        return err_set(e, ERR_INTERNAL, "%zu bytes are written where tensor number %zu takes %" PRIu64, n, s->slot,
+                       room);
     TRY(os_out_write(&s->outs[s->n_open - 1], p, n, e));
     s->in_slot += n;
     return settle(s, e);

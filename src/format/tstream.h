@@ -1,6 +1,7 @@
 #ifndef FORMAT_TSTREAM_H
 #define FORMAT_TSTREAM_H
-/* Tensor data streamed into one or more files whose headers and layout are known; files appear when all are complete. */
+/* Tensor data streamed into one or more files whose headers and layout are known; files appear when all are complete.
+ */
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
