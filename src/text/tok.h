@@ -12,10 +12,14 @@ enum tok_flags {
     TOK_ADD_SPECIAL = 1,   /* BOS and EOS where the vocabulary says so */
     TOK_PARSE_SPECIAL = 2, /* control tokens written in the text become their ids; otherwise they are plain text */
 };
-/* Ids of text; *ids is the caller's (mem_free). Any bytes are fine; time is linear in the length, give or take a logarithm. */
-enum err_code tok_encode(const struct tok *t, struct str text, unsigned flags, int32_t **ids, size_t *n, struct err *e);
-/* Text of ids appended to out. skip_special leaves control tokens out. Ids out of range are ERR_USAGE. */
-enum err_code tok_decode(const struct tok *t, const int32_t *ids, size_t n, bool skip_special, struct buf *out, struct err *e);
+/* Ids of text; *ids is the caller's (mem_free). Any bytes are fine; time is linear in the length, give or take a
+ * logarithm. */
+enum err_code tok_encode(const struct tok *t, struct str text, unsigned flags, int32_t **ids, size_t *n,
+                         struct err *e);
+/* Text of ids appended to out, always valid UTF-8: broken bytes become U+FFFD. The space that encoding put before the
+ * text is gone. skip_special leaves control tokens out. Ids out of range are ERR_USAGE. */
+enum err_code tok_decode(const struct tok *t, const int32_t *ids, size_t n, bool skip_special, struct buf *out,
+                         struct err *e);
 /* The piece of one id as bytes of text (byte alphabet undone, no prefix-space stripping) appended to out. */
 enum err_code tok_piece(const struct tok *t, int32_t id, struct buf *out, struct err *e);
 /* End of generation: EOS, EOT and pieces that are known by their text (<|eot_id|>, <|im_end|>, ...). */

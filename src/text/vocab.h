@@ -1,7 +1,8 @@
 #ifndef TEXT_VOCAB_H
 #define TEXT_VOCAB_H
-/* A vocabulary as plain arrays: what a tokenizer is built from, whichever file it came from, and what is written to a GGUF
- * file. Kinds and flags carry GGUF's meaning. Plain data: whoever fills it owns the strings (vocab_fini frees them). */
+/* A vocabulary as plain arrays: what a tokenizer is built from, whichever file it came from, and what is written to a
+ * GGUF file. Kinds and flags carry GGUF's meaning. Plain data: whoever fills it owns the strings (vocab_fini frees
+ * them). */
 #include <stdbool.h>
 #include <stdint.h>
 #include "base/mem.h"
@@ -13,18 +14,25 @@ enum token_kind { TOKEN_NORMAL = 1, TOKEN_UNKNOWN, TOKEN_CONTROL, TOKEN_USER, TO
 struct vocab {
     enum vocab_model model;
     uint32_t n;                /* number of pieces */
-    struct str *piece;         /* (n); BPE: in the byte alphabet, SPM: with U+2581 for a space */
-    float *score;              /* (n), SPM; NULL otherwise */
+    struct str *piece;         /* (n); BPE: normal ones in the byte alphabet, SPM: with U+2581 for a space */
+    float *score;              /* (n), SPM, the highest merges first; NULL otherwise */
     uint8_t *kind;             /* (n) enum token_kind */
     uint32_t n_merges;
-    struct str *merge;         /* (n_merges) "left right", BPE */
+    struct str *merge;         /* (n_merges) "left right", BPE, the first merges first */
     char pre[32];              /* name of the pre-tokenizer as GGUF has it: "llama-bpe", "smollm", "default" */
     int32_t bos, eos, unk, pad, eot; /* -1: none */
-    bool add_bos, add_eos, add_space_prefix, remove_extra_whitespaces;
-    bool ignore_merges;        /* a word that is a piece as a whole is that piece */
-    bool prefix_space_first_only; /* SPM: the prefix space stands at the start of the text only, not after special tokens */
+    bool add_bos, add_eos;
+    bool ignore_merges;        /* BPE: a word that is a piece as a whole is that piece */
+    bool nfc;                  /* BPE: text is brought to Unicode's form C first */
+    bool add_space_prefix;     /* SPM: a space goes before each stretch of text between special tokens */
+    bool prefix_space_first_only; /* SPM: that space stands at the start of the text only, not after special tokens */
+    bool prefix_space_once;    /* SPM: no such space where the text has one already */
     struct str chat_template;  /* empty if none */
     struct arena arena;        /* owns every array and string above */
 };
+/* Frees what v owns and leaves it zeroed; fine on a zeroed one. */
 void vocab_fini(struct vocab *v);
+/* Whether ids mean the same text in both: equal counts, pieces, kinds, and special ids. Scores, merges and flags may
+ * differ. What differs first is put into why (if not NULL), a phrase for an error message. */
+bool vocab_same(const struct vocab *a, const struct vocab *b, char *why, unsigned why_size);
 #endif

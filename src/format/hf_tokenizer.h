@@ -1,0 +1,60 @@
+#ifndef FORMAT_HF_TOKENIZER_H
+#define FORMAT_HF_TOKENIZER_H
+/* The tokenizer of a Hugging Face directory, tokenizer.json with tokenizer_config.json, as a plain record. Read are the
+ * BPE models, byte-level ones and those in SentencePiece's style; docs/formats/hf-tokenizer.md says which parts of the
+ * format that takes. What the expressions and kinds mean for tokenizing is for others to say. */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/err.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "format/hf_config.h"
+
+enum hf_tok_model {
+    HF_TOK_BYTE_LEVEL,    /* pieces in GPT-2's byte alphabet */
+    HF_TOK_SENTENCEPIECE, /* pieces with U+2581 for a space, bytes as <0x0A> */
+};
+enum hf_tok_prefix {
+    HF_TOK_PREFIX_NONE,
+    HF_TOK_PREFIX_EACH,  /* U+2581 before each stretch of text between added tokens */
+    HF_TOK_PREFIX_FIRST, /* at the start of the text only */
+};
+#define HF_TOK_MAX_SPLITS 8
+
+struct hf_tok_merge { struct str left, right; };
+struct hf_tok_added { int32_t id; struct str text; bool special; };
+
+/* Plain data, read-only for others; strings live in mem. */
+struct hf_tokenizer {
+    enum hf_tok_model model;
+    uint32_t n;                /* one more than the highest id */
+    const struct str *piece;   /* (n), an id that nothing has is {NULL, 0}; added tokens are not among them */
+    uint32_t n_merges;
+    const struct hf_tok_merge *merge; /* (n_merges), the first merges first */
+    uint32_t n_added;
+    const struct hf_tok_added *added; /* (n_added), ids < n, in file order */
+    size_t n_splits;
+    struct str
+        split[HF_TOK_MAX_SPLITS]; /* byte level: expressions that cut the text, in order, each piece by the next */
+    bool nfc;                  /* text is brought to Unicode's form C first */
+    bool ignore_merges;
+    bool byte_fallback;        /* pieces <0x00> to <0xFF> are bytes */
+    enum hf_tok_prefix prefix;
+    bool prefix_once;          /* no prefix where the text begins with a space */
+    int32_t bos, eos, unk, pad; /* -1: none */
+    bool add_bos, add_eos;
+    struct str chat_template;  /* empty if none */
+    struct arena mem;
+};
+
+/* json: tokenizer.json. config: tokenizer_config.json, NULL if there is none. A part of the format that is not read is
+ * ERR_UNSUPPORTED, what contradicts itself ERR_FORMAT; both name the key. On error *out is NULL. */
+enum err_code hf_tokenizer_parse(struct span json, const struct hf_config *config, struct hf_tokenizer **out,
+                                 struct err *e);
+/* The same from a directory, with chat_template.jinja where there is one. ERR_NOT_FOUND without a tokenizer.json.
+ * Errors name the file. */
+enum err_code hf_tokenizer_open(const char *dir, const struct hf_config *config, struct hf_tokenizer **out,
+                                struct err *e);
+void hf_tokenizer_close(struct hf_tokenizer *t); /* NULL is fine */
+#endif

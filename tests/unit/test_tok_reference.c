@@ -1,0 +1,333 @@
+/* Tokenizers against reference data: every line of expected.jsonl and decode.jsonl and the long texts of corpus.json,
+ * from tokenizer.json and from the GGUF metadata that snug writes of it. The ids and texts were made with Hugging
+ * Face's tokenizers and SentencePiece (README.md beside the data). */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+#include <jansson.h>
+#include <openssl/sha.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/num.h"
+#include "base/os.h"
+#include "runtime/vocab_file.h"
+#include "text/tok.h"
+
+struct source { const char *dir; bool spm; };
+static const struct source sources[] = {
+    { "models/tiny", false },
+    { "tokenizers/llama3_1", false },
+    { "tokenizers/llama2", true },
+    { "tokenizers/mistral_v1", true },
+    { "tokenizers/mistral_v3", true },
+    { "tokenizers/mistral_nemo", false },
+    { "tokenizers/gpt35turbo", false },
+    { "tokenizers/qwen3", false },
+    { "tokenizers/qwen3_5", false },
+    { "tokenizers/gemma3", true },
+};
+
+/* One tokenizer of the two ways to get it. */
+struct subject { const struct source *src; bool gguf; struct vocab vocab; struct tok *tok; struct span file; };
+
+static const char *shared;
+
+static char *shared_path(const char *dir, const char *name) {
+    char *d = os_path_join(shared, dir), *p = os_path_join(d, name);
+    mem_free(d);
+    assert_non_null(p);
+    return p;
+}
+
+static void check_rc(enum err_code rc, const struct err *e) {
+    char line[700];
+    if (!rc) return;
+    err_format(e, line, sizeof(line));
+    fail_msg("%s", line);
+}
+
+static void load_hf(const struct source *src, struct vocab *v) {
+    struct err e = { 0 };
+    char *dir = os_path_join(shared, src->dir), *config_path = os_path_join(dir, "tokenizer_config.json");
+    struct hf_config *config;
+    struct hf_tokenizer *t;
+    struct vocab_hints hints = { 0, -1, -1, -1 };
+    check_rc(hf_config_open(config_path, &config, &e), &e);
+    check_rc(hf_tokenizer_open(dir, config, &t, &e), &e);
+    check_rc(vocab_from_hf(t, &hints, v, &e), &e);
+    hf_tokenizer_close(t);
+    hf_config_close(config);
+    mem_free(config_path);
+    mem_free(dir);
+}
+
+/* Writes v as GGUF metadata and reads it back. */
+static void through_gguf(const struct vocab *v, struct vocab *back) {
+    struct err e = { 0 };
+    struct gguf_writer *w;
+    struct gguf *g;
+    struct buf header = { 0 };
+    check_rc(gguf_writer_new(&w, &e), &e);
+    gguf_writer_str(w, "general.architecture", STR("llama"));
+    check_rc(vocab_to_gguf(v, w, &e), &e);
+    check_rc(gguf_writer_header(w, &header, &e), &e);
+    gguf_writer_free(w);
+    check_rc(gguf_open((struct span){ (const uint8_t *)header.p, header.n }, &g, &e), &e);
+    check_rc(vocab_from_gguf(g, back, &e), &e);
+    gguf_close(g);
+    buf_fini(&header);
+}
+
+static void open_subject(struct subject *s, const struct source *src, bool gguf) {
+    struct err e = { 0 };
+    *s = (struct subject){ .src = src, .gguf = gguf };
+    load_hf(src, &s->vocab);
+    if (gguf) {
+        struct vocab back;
+        through_gguf(&s->vocab, &back);
+        assert_true(vocab_same(&s->vocab, &back, NULL, 0));
+        vocab_fini(&s->vocab);
+        s->vocab = back;
+    }
+    check_rc(tok_open(&s->vocab, &s->tok, &e), &e);
+}
+
+static void close_subject(struct subject *s) {
+    tok_close(s->tok);
+    vocab_fini(&s->vocab);
+}
+
+/* Calls body with each line of a file of JSON objects; gives the number of lines that body found wrong. */
+typedef bool line_fn(const struct subject *s, const json_t *line);
+static size_t each_line(const struct subject *s, const char *name, line_fn *body, size_t *n_lines) {
+    char *path = shared_path(s->src->dir, name), *text;
+    size_t n, wrong = 0;
+    struct err e = { 0 };
+    check_rc(os_read_file(path, 64u << 20, &text, &n, &e), &e);
+    *n_lines = 0;
+    for (char *p = text, *end; p < text + n && (end = memchr(p, '\n', (size_t)(text + n - p))); p = end + 1) {
+        json_error_t je;
+        json_t *line = json_loadb(p, (size_t)(end - p), JSON_ALLOW_NUL, &je);
+        if (!line) fail_msg("%s: %s", path, je.text);
+        bool right = body(s, line);
+        wrong += !right;
+        if (!right && wrong <= 3) {
+            print_error("%s%s: %.*s\n", path, s->gguf ? " (GGUF)" : "", (int)min_u64((uint64_t)(end - p), 400), p);
+        }
+        json_decref(line);
+        ++*n_lines;
+    }
+    mem_free(text);
+    mem_free(path);
+    return wrong;
+}
+
+static struct str text_of(const json_t *line, const char *key) {
+    const json_t *s = json_object_get(line, key);
+    return (struct str){ json_string_value(s), json_string_length(s) };
+}
+
+static int32_t *ids_of(const json_t *line, const char *key, size_t *n) {
+    const json_t *list = json_object_get(line, key);
+    *n = json_array_size(list);
+    int32_t *ids = mem_alloc(*n, sizeof(*ids));
+    for (size_t i = 0; i < *n; i++) ids[i] = (int32_t)json_integer_value(json_array_get(list, i));
+    return ids;
+}
+
+/* From GGUF a text's first space is SentencePiece's to add even where the text has one. SentencePiece itself takes no
+ * special tokens from a text, so for such lines there are no ids to compare with (mistral_v3 alone). */
+static bool has_no_reference(const struct subject *s, const json_t *line) {
+    struct str text = text_of(line, "text"), tag = text_of(line, "tag");
+    bool space = str_starts(text, " ") || str_starts(text, "\xe2\x96\x81");
+    return s->gguf && s->vocab.prefix_space_first_only && space && !json_object_get(line, "ids_spm") &&
+           (str_starts(tag, "special") || str_starts(tag, "added"));
+}
+
+static bool encodes(const struct subject *s, const json_t *line) {
+    struct err e = { 0 };
+    if (has_no_reference(s, line)) return true;
+    const char *key = s->gguf && json_object_get(line, "ids_spm") ? "ids_spm" : "ids";
+    size_t n_want, n;
+    int32_t *want = ids_of(line, key, &n_want), *ids;
+    unsigned flags = (json_is_true(json_object_get(line, "add_special")) ? TOK_ADD_SPECIAL : 0) |
+                     (json_is_true(json_object_get(line, "parse_special")) ? TOK_PARSE_SPECIAL : 0);
+    check_rc(tok_encode(s->tok, text_of(line, "text"), flags, &ids, &n, &e), &e);
+    bool same = n == n_want && !memcmp(ids, want, n * sizeof(*ids));
+    if (!same) {
+        print_error("got ");
+        for (size_t i = 0; i < n && i < 40; i++) print_error("%d ", ids[i]);
+        print_error("\n");
+    }
+    mem_free(ids);
+    mem_free(want);
+    return same;
+}
+
+/* What Hugging Face's byte fallback makes of ids: a run of byte pieces that is no valid text as a whole is one U+FFFD
+ * for each byte, whole characters within it included. snug keeps those, as README.md recommends: so with keep, every
+ * character of a run that is valid where it stands stays. Written apart from the code under test. */
+static void fallback_text(const struct subject *s, const int32_t *ids, size_t n, bool skip, bool keep,
+                          struct buf *out) {
+    const struct vocab *v = &s->vocab;
+    for (size_t i = 0; i < n; ) {
+        char run[512];
+        size_t n_run = 0;
+        while (i < n && v->kind[ids[i]] == TOKEN_BYTE && n_run < sizeof(run)) {
+            run[n_run++] = (char)strtol(v->piece[ids[i++]].p + 3, NULL, 16);
+        }
+        bool whole = utf8_valid(run, n_run);
+        for (size_t k = 0; k < n_run; ) {
+            uint32_t cp;
+            size_t step = utf8_step(run + k, n_run - k, &cp);
+            bool good = step > 1 || (unsigned char)run[k] < 0x80;
+            if (whole || (keep && good)) buf_add(out, run + k, step);
+            else for (size_t j = 0; j < step; j++) buf_addz(out, "\xef\xbf\xbd");
+            k += step;
+        }
+        if (i < n && v->kind[ids[i]] != TOKEN_BYTE) {
+            bool special = v->kind[ids[i]] == TOKEN_CONTROL || v->kind[ids[i]] == TOKEN_UNKNOWN;
+            struct err e = { 0 };
+            if (!(skip && special)) check_rc(tok_piece(s->tok, ids[i], out, &e), &e);
+            i++;
+        }
+    }
+    if (v->add_space_prefix && out->n && out->p[0] == ' ') memmove(out->p, out->p + 1, out->n--);
+}
+
+static bool decodes(const struct subject *s, const json_t *line) {
+    struct err e = { 0 };
+    struct buf got = { 0 }, other = { 0 }, kept = { 0 };
+    size_t n;
+    int32_t *ids = ids_of(line, "ids", &n);
+    bool skip = json_is_true(json_object_get(line, "skip_special"));
+    check_rc(tok_decode(s->tok, ids, n, skip, &got, &e), &e);
+    bool same = str_eq((struct str){ got.p, got.n }, text_of(line, "text"));
+    if (!same && s->src->spm) {
+        fallback_text(s, ids, n, skip, false, &other);
+        fallback_text(s, ids, n, skip, true, &kept);
+        same = str_eq((struct str){ other.p, other.n }, text_of(line, "text")) &&
+               str_eq((struct str){ kept.p, kept.n }, (struct str){ got.p, got.n });
+    }
+    if (!same) print_error("got \"%.*s\"\n", (int)got.n, got.p);
+    buf_fini(&got);
+    buf_fini(&other);
+    buf_fini(&kept);
+    mem_free(ids);
+    return same;
+}
+
+static bool is_prefix(const struct buf *a, const struct buf *b) { return a->n <= b->n && !memcmp(a->p, b->p, a->n); }
+
+/* With each id the stream gives whole characters, at least as many as the reference's stream gives, which holds back
+ * the text of a whole piece that ends within a character; and all together they are the decoded text. The reference
+ * never gives a U+FFFD at the end, so where there is one only the second half counts. */
+static bool streams(const struct subject *s, const json_t *line) {
+    struct err e = { 0 };
+    struct buf got = { 0 }, theirs = { 0 }, whole = { 0 };
+    size_t n;
+    int32_t *ids = ids_of(line, "ids", &n);
+    const json_t *steps = json_object_get(line, "steps");
+    struct tok_stream stream;
+    bool skip = json_is_true(json_object_get(line, "skip_special")), same = true;
+    check_rc(tok_decode(s->tok, ids, n, skip, &whole, &e), &e);
+    bool by_step = json_is_array(steps) && !(whole.n && strstr(whole.p, "\xef\xbf\xbd"));
+    buf_addz(&got, "");
+    buf_addz(&theirs, "");
+    tok_stream_init(&stream, s->tok, skip);
+    for (size_t i = 0; i < n; i++) {
+        const json_t *step = json_array_get(steps, i);
+        check_rc(tok_stream_push(&stream, ids[i], &got, &e), &e);
+        buf_add(&theirs, json_string_value(step), json_string_length(step));
+        same = same && utf8_valid(got.p, got.n) && (!by_step || is_prefix(&theirs, &got)) && is_prefix(&got, &whole);
+    }
+    tok_stream_end(&stream, &got);
+    tok_stream_fini(&stream);
+    same = same && str_eq((struct str){ got.p, got.n }, (struct str){ whole.p, whole.n });
+    buf_fini(&got);
+    buf_fini(&theirs);
+    buf_fini(&whole);
+    mem_free(ids);
+    return same;
+}
+
+static char *find_text(const char *name) {
+    char *p = shared_path("text", name);
+    if (os_exists(p)) return p;
+    mem_free(p);
+    return shared_path("tokenizers", name);
+}
+
+static void sha256_hex(const void *p, size_t n, char out[65]) {
+    unsigned char hash[SHA256_DIGEST_LENGTH];
+    SHA256(p, n, hash);
+    for (int i = 0; i < SHA256_DIGEST_LENGTH; i++) snprintf(out + 2 * i, 3, "%02x", hash[i]);
+}
+
+static size_t check_corpus(const struct subject *s) {
+    char *path = shared_path(s->src->dir, "corpus.json"), hex[65];
+    json_error_t je;
+    json_t *corpus = json_load_file(path, 0, &je), *want;
+    const char *name;
+    size_t wrong = 0;
+    if (!corpus) fail_msg("%s: %s", path, je.text);
+    json_object_foreach(corpus, name, want) {
+        char *text_path = find_text(name), *text;
+        struct err e = { 0 };
+        int32_t *ids;
+        size_t n_text, n;
+        check_rc(os_read_file(text_path, 64u << 20, &text, &n_text, &e), &e);
+        sha256_hex(text, n_text, hex);
+        assert_string_equal(hex, json_string_value(json_object_get(want, "sha256_of_file")));
+        check_rc(tok_encode(s->tok, (struct str){ text, n_text }, TOK_PARSE_SPECIAL, &ids, &n, &e), &e);
+        sha256_hex(ids, n * sizeof(*ids), hex);
+        bool right = n == (size_t)json_integer_value(json_object_get(want, "n_tokens")) &&
+                     !strcmp(hex, json_string_value(json_object_get(want, "sha256_of_ids")));
+        wrong += !right;
+        if (!right) print_error("%s: %s gives %zu ids\n", path, name, n);
+        mem_free(ids);
+        mem_free(text);
+        mem_free(text_path);
+    }
+    json_decref(corpus);
+    mem_free(path);
+    return wrong;
+}
+
+static void source_matches(void **state) {
+    const struct source *src = *state;
+    for (int gguf = 0; gguf < 2; gguf++) {
+        struct subject s;
+        size_t n_encode, n_decode, wrong_encode, wrong_decode, wrong_stream, wrong_corpus;
+        open_subject(&s, src, gguf);
+        wrong_encode = each_line(&s, "expected.jsonl", encodes, &n_encode);
+        wrong_decode = each_line(&s, "decode.jsonl", decodes, &n_decode);
+        wrong_stream = each_line(&s, "decode.jsonl", streams, &n_decode);
+        wrong_corpus = check_corpus(&s);
+        print_message("%s%s: %zu texts, %zu wrong; %zu decodings, %zu wrong, %zu streams wrong; %zu corpora wrong\n",
+                      src->dir, gguf ? " (GGUF)" : "", n_encode, wrong_encode, n_decode, wrong_decode, wrong_stream,
+                      wrong_corpus);
+        close_subject(&s);
+        assert_int_equal(wrong_encode + wrong_decode + wrong_stream + wrong_corpus, 0);
+        assert_true(n_encode > 700 && n_decode > 380);
+    }
+}
+
+int main(void) {
+    struct CMUnitTest tests[ARRAY_LEN(sources)];
+    shared = getenv("SNUG_SHARED");
+    if (!shared || !os_is_dir(shared)) {
+        puts("SKIPPED: the reference data of tokenizers is not here (SNUG_SHARED)");
+        return 77; /* what Meson counts as skipped */
+    }
+    for (size_t i = 0; i < ARRAY_LEN(sources); i++) {
+        tests[i] = (struct CMUnitTest){ sources[i].dir, source_matches, NULL, NULL, (void *)&sources[i] };
+    }
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
