@@ -12,9 +12,10 @@
 #include "qtype/qtype.def"
 #undef QTYPE
 
-/* What one block holds, one number a slot, before it is packed. A type uses the slots that its layout has; docs/formats/
- * blocks.md says which. All integers are the unsigned bits that the file keeps, so a signed scale s is s + 32 (Q3_K,
- * IQ4_XS) or s + 128 (Q6_K), and a signed code q of Q4_0, Q5_0, Q8_0, Q3_K, Q6_K is q + 8, 16, 128, 4, 32. */
+/* What one block holds, one number a slot, before it is packed. A type uses the slots that its layout has;
+ * docs/formats/ blocks.md says which. All integers are the unsigned bits that the file keeps, so a signed scale s is
+ * s + 32 (Q3_K, IQ4_XS) or s + 128 (Q6_K), and a signed code q of Q4_0, Q5_0, Q8_0, Q3_K, Q6_K is q + 8, 16, 128, 4,
+ * 32. */
 struct block_codes {
     uint16_t d, dmin;   /* half: the block's scale; scale of the mins, or Q4_1's and Q5_1's own min */
     uint8_t scale[16];  /* per sub-block */

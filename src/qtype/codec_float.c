@@ -1,6 +1,6 @@
-/* Codecs of the types whose block is one number: F32, F16, BF16. Exact both ways where the value fits; encoding rounds to
- * nearest even, and a value beyond half's range becomes infinity, as IEEE has it: who must not write that asks
- * encoder_check (quant) first. The loops have no branches, so that compilers make vector code of them. */
+/* Codecs of the types whose block is one number: F32, F16, BF16. Exact both ways where the value fits; encoding
+ * rounds to nearest even, and a value beyond half's range becomes infinity, as IEEE has it: who must not write that
+ * asks encoder_check (quant) first. The loops have no branches, so that compilers make vector code of them. */
 #include "base/num.h"
 #include "qtype/codec.h"
 

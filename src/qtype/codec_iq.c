@@ -1,6 +1,6 @@
-/* Codecs of the types whose codes look up levels in a table: IQ4_NL (blocks of 32) and IQ4_XS (super-blocks of 256 with a
- * six-bit scale for each 32). Decoding is exact; encoding takes scales from the extreme values and rounds to the nearest
- * level. */
+/* Codecs of the types whose codes look up levels in a table: IQ4_NL (blocks of 32) and IQ4_XS (super-blocks of 256
+ * with a six-bit scale for each 32). Decoding is exact; encoding takes scales from the extreme values and rounds to
+ * the nearest level. */
 #include "qtype/codec.h"
 #include "qtype/round.h"
 
@@ -15,7 +15,8 @@ static void decode_nibbles(const uint8_t *b, float d, float *out) {
 }
 
 void decode_iq4_nl(const void *blocks, float *out, size_t n) {
-    for (const uint8_t *b = blocks; n; n -= 32, b += 18, out += 32) decode_nibbles(b + 2, f32_from_f16(load_u16(b)), out);
+    for (const uint8_t *b = blocks; n; n -= 32, b += 18, out += 32)
+        decode_nibbles(b + 2, f32_from_f16(load_u16(b)), out);
 }
 
 void decode_iq4_xs(const void *blocks, float *out, size_t n) {

@@ -1,6 +1,7 @@
-/* Codecs of the K types: super-blocks of 256 weights whose sub-blocks have small integer scales (and, in Q2_K, Q4_K and
- * Q5_K, mins) under one or two halves. Decoding is exact: the products are rounded in the order (d * scale) * code - (dmin
- * * min), which is how other programs compute them too. Encoding takes scales from the extreme values and rounds. */
+/* Codecs of the K types: super-blocks of 256 weights whose sub-blocks have small integer scales (and, in Q2_K, Q4_K
+ * and Q5_K, mins) under one or two halves. Decoding is exact: the products are rounded in the order (d * scale) *
+ * code - (dmin * min), which is how other programs compute them too. Encoding takes scales from the extreme values
+ * and rounds. */
 #include "qtype/codec.h"
 #include "qtype/round.h"
 
@@ -37,8 +38,9 @@ void pack_q2_k(const struct block_codes *c, void *out) {
     store_u16(b + 82, c->dmin);
 }
 
-/* Q3_K: high[32], q[64] as Q2_K, scales[12], d. Bit 4h + t of high[l] is the third bit of element 128h + 32t + l; code and
- * scale are signed by a bias of 4 and 32. Scale s has its low nibble in scales[s % 8] and two bits in scales[8 + s % 4]. */
+/* Q3_K: high[32], q[64] as Q2_K, scales[12], d. Bit 4h + t of high[l] is the third bit of element 128h + 32t + l;
+ * code and scale are signed by a bias of 4 and 32. Scale s has its low nibble in scales[s % 8] and two bits in
+ * scales[8 + s % 4]. */
 void decode_q3_k(const void *blocks, float *out, size_t n) {
     for (const uint8_t *b = blocks; n; n -= LEN, b += 110) {
         const uint8_t *sc = b + 96;
@@ -69,7 +71,8 @@ void pack_q3_k(const struct block_codes *c, void *out) {
     store_u16(b + 108, c->d);
 }
 
-/* Q4_K: d, dmin, scales[12], q[128]. Bytes 32p..32p+31 of q hold sub-block 2p in the low and 2p + 1 in the high nibble. */
+/* Q4_K: d, dmin, scales[12], q[128]. Bytes 32p..32p+31 of q hold sub-block 2p in the low and 2p + 1 in the high
+ * nibble. */
 void decode_q4_k(const void *blocks, float *out, size_t n) {
     for (const uint8_t *b = blocks; n; n -= LEN, b += 144) {
         float d = f32_from_f16(load_u16(b)), dmin = f32_from_f16(load_u16(b + 2));
@@ -167,8 +170,8 @@ struct shape {
     block_pack *pack;
 };
 
-/* x is about d * scale * (q - bias). The extreme of each sub-block goes to code 0, whose side reaches one further, and the
- * largest of the scales to its negative end for the same reason. */
+/* x is about d * scale * (q - bias). The extreme of each sub-block goes to code 0, whose side reaches one further,
+ * and the largest of the scales to its negative end for the same reason. */
 static void encode_symmetric(const float *in, uint8_t *out, size_t n, const struct shape *k) {
     for (; n; n -= LEN, in += LEN, out += k->bytes) {
         float ends[16];
@@ -184,7 +187,8 @@ static void encode_symmetric(const float *in, uint8_t *out, size_t n, const stru
     }
 }
 
-/* x is about d * scale * q - dmin * min, where the min is never below zero: a sub-block without negative values has min 0. */
+/* x is about d * scale * q - dmin * min, where the min is never below zero: a sub-block without negative values has
+ * min 0. */
 static void encode_affine(const float *in, uint8_t *out, size_t n, const struct shape *k) {
     for (; n; n -= LEN, in += LEN, out += k->bytes) {
         float scales[16], mins[16];

@@ -1,6 +1,6 @@
-/* Codecs of the types in blocks of 32 with one scale: Q4_0, Q4_1, Q5_0, Q5_1, Q8_0. Decoding gives exactly the value that
- * the format defines, computed as scale times code (plus min), each step rounded to float. Encoding takes the scale from
- * the extreme value and rounds; searching for better scales is quant's work. */
+/* Codecs of the types in blocks of 32 with one scale: Q4_0, Q4_1, Q5_0, Q5_1, Q8_0. Decoding gives exactly the value
+ * that the format defines, computed as scale times code (plus min), each step rounded to float. Encoding takes the
+ * scale from the extreme value and rounds; searching for better scales is quant's work. */
 #include "qtype/codec.h"
 #include "qtype/round.h"
 
@@ -103,12 +103,12 @@ void pack_q8_0(const struct block_codes *c, void *out) {
     for (int j = 0; j < LEN; j++) b[2 + j] = (uint8_t)(c->q[j] - 128);
 }
 
-/* x is about d * (q - bias), 0 <= q <= top. The extreme value goes to the side that has one code more. */
-static void encode_symmetric(const float *in, uint8_t *out, size_t n, int bias, int top, block_pack *pack, size_t bytes) {
+/* x is about d * (q - bias), 0 <= q < 2 * bias. The extreme value goes to the side that has one code more. */
+static void encode_symmetric(const float *in, uint8_t *out, size_t n, int bias, block_pack *pack, size_t bytes) {
     for (; n; n -= LEN, in += LEN, out += bytes) {
         struct block_codes c = { .d = f16_clamped(extreme(in, LEN) / (float)-bias) };
         float inv = inverse_or_0(f32_from_f16(c.d));
-        for (int j = 0; j < LEN; j++) c.q[j] = code_of(in[j] * inv, bias, top);
+        for (int j = 0; j < LEN; j++) c.q[j] = code_of(in[j] * inv, bias, 2 * bias - 1);
         pack(&c, out);
     }
 }
@@ -130,8 +130,8 @@ static void encode_affine(const float *in, uint8_t *out, size_t n, int top, bloc
     }
 }
 
-void encode_q4_0(const float *in, void *blocks, size_t n) { encode_symmetric(in, blocks, n, 8, 15, pack_q4_0, 18); }
-void encode_q5_0(const float *in, void *blocks, size_t n) { encode_symmetric(in, blocks, n, 16, 31, pack_q5_0, 22); }
+void encode_q4_0(const float *in, void *blocks, size_t n) { encode_symmetric(in, blocks, n, 8, pack_q4_0, 18); }
+void encode_q5_0(const float *in, void *blocks, size_t n) { encode_symmetric(in, blocks, n, 16, pack_q5_0, 22); }
 void encode_q4_1(const float *in, void *blocks, size_t n) { encode_affine(in, blocks, n, 15, pack_q4_1, 20); }
 void encode_q5_1(const float *in, void *blocks, size_t n) { encode_affine(in, blocks, n, 31, pack_q5_1, 24); }
 

@@ -204,21 +204,23 @@ static void packs_every_code(void **state) {
                 if (q->block_weights == 32) expected = 0.25f * (float)code + (shapes[i].min ? 0.5f : 0);
                 else expected = 0.25f * (float)(c.scale[s] - shapes[i].scale_bias) * (float)code
                                 - (shapes[i].min ? 0.5f * (float)c.min[s] : 0);
-                if (out[j] != expected) fail_msg("%s element %u: %g, not %g", q->name, j, (double)out[j], (double)expected);
+                if (out[j] != expected)
+                    fail_msg("%s element %u: %g, not %g", q->name, j, (double)out[j], (double)expected);
             }
         }
 }
 
-/* Plain encoding is off by at most half a step, and a step is at most what the block's range, its levels and the rounding
- * of its scales allow. Symmetric codes reach one step less on one side, so there it is a whole step. */
+/* Plain encoding is off by at most half a step, and a step is at most what the block's range, its levels and the
+ * rounding of its scales allow. Symmetric codes reach one step less on one side, so there it is a whole step. */
 static void plain_encoding_is_near(void **state) {
     (void)state;
     /* Steps the range is cut into; and how much the scale's own coarseness may stretch them (4-bit scales: 1/15 of the
      * largest scale up or down, plus mins that are as coarse). IQ4's widest gap is 24 of 240. */
-    static const struct { enum qtype type; float steps, stretch; } kinds[] = {
-        { QTYPE_Q4_0, 8, 2.1f }, { QTYPE_Q4_1, 15, 1.1f }, { QTYPE_Q5_0, 16, 2.1f }, { QTYPE_Q5_1, 31, 1.1f },
-        { QTYPE_Q8_0, 127, 1.1f }, { QTYPE_IQ4_NL, 5, 1.4f }, { QTYPE_Q2_K, 3, 2 }, { QTYPE_Q3_K, 4, 2.2f },
-        { QTYPE_Q4_K, 15, 1.6f }, { QTYPE_Q5_K, 31, 2.2f }, { QTYPE_Q6_K, 32, 2.6f }, { QTYPE_IQ4_XS, 5, 1.6f },
+    static const struct { enum qtype type; float steps, stretch; bool one_sided; } kinds[] = {
+        { QTYPE_Q4_0, 8, 2.1f, false },   { QTYPE_Q4_1, 15, 1.1f, true },   { QTYPE_Q5_0, 16, 2.1f, false },
+        { QTYPE_Q5_1, 31, 1.1f, true },   { QTYPE_Q8_0, 127, 1.1f, false }, { QTYPE_IQ4_NL, 5, 1.4f, false },
+        { QTYPE_Q2_K, 3, 2, true },       { QTYPE_Q3_K, 4, 2.2f, false },   { QTYPE_Q4_K, 15, 1.6f, true },
+        { QTYPE_Q5_K, 31, 2.2f, true },   { QTYPE_Q6_K, 32, 2.6f, false },  { QTYPE_IQ4_XS, 5, 1.6f, false },
     };
     struct rng rng;
     rng_seed(&rng, 9);
@@ -232,8 +234,7 @@ static void plain_encoding_is_near(void **state) {
             q->decode(block, y, 256);
             for (int j = 0; j < 256; j++) {
                 /* Uniform in [-scale, scale]: one-sided types see a reach of 1, two-sided ones a range of 2. */
-                float range = kinds[i].type == QTYPE_Q4_1 || kinds[i].type == QTYPE_Q5_1 || kinds[i].type == QTYPE_Q2_K ||
-                              kinds[i].type == QTYPE_Q4_K || kinds[i].type == QTYPE_Q5_K ? 2 * scale : scale;
+                float range = kinds[i].one_sided ? 2 * scale : scale;
                 float bound = kinds[i].stretch * range / kinds[i].steps / 2;
                 if (fabsf(x[j] - y[j]) > bound)
                     fail_msg("%s: %g became %g, bound %g", q->name, (double)x[j], (double)y[j], (double)bound);

@@ -1,0 +1,80 @@
+/* Owns the front of the encoders: checks the weights, prepares the weights of their errors, and hands each row to the
+ * search of its type, found by the type's row in qtype.def. The searches are enc_*.c; they never see bad input. */
+#include "quant/encoder.h"
+
+#include <float.h>
+
+#include "base/mem.h"
+#include "quant/enc_tile.h"
+
+typedef void search_fn(const float *x, const float *w, void *out, size_t n);
+
+static search_fn *const searches[QTYPE_ID_LIMIT] = {
+#define QTYPE(name, id, weights, bytes, codec, text) [id] = search_##codec,
+#include "qtype/qtype.def"
+#undef QTYPE
+};
+
+void search_f32(const float *x, const float *w, void *out, size_t n) { (void)w; encode_f32(x, out, n); }
+void search_f16(const float *x, const float *w, void *out, size_t n) { (void)w; encode_f16(x, out, n); }
+void search_bf16(const float *x, const float *w, void *out, size_t n) { (void)w; encode_bf16(x, out, n); }
+
+float encoder_reach(enum qtype t) {
+    if (t == QTYPE_F32) return FLT_MAX;
+    /* The largest floats that do not round to infinity; every other type keeps its scales in halves. */
+    return t == QTYPE_BF16 ? 0x1.fefffep127f : 0x1.ffdffep15f;
+}
+
+/* One pass that is only true or false, then one that looks for the culprit. */
+static enum err_code check_row(enum qtype t, const float *x, size_t n, size_t row, struct err *e) {
+    const float reach = encoder_reach(t);
+    bool good = true;
+    for (size_t j = 0; j < n; j++) good &= fabsf(x[j]) <= reach;
+    if (good) return ERR_NONE;
+    size_t j = 0;
+    while (fabsf(x[j]) <= reach) j++;
+    if (!isfinite(x[j]))
+        return err_set(e, ERR_FORMAT, "the weight in row %zu, column %zu is %g: the model is damaged", row, j,
+                       (double)x[j]);
+    return err_set(e, ERR_UNSUPPORTED, "the weight %g in row %zu, column %zu is beyond what %s can hold (%g); keep "
+                   "this tensor as BF16 or F32", (double)x[j], row, j, qtype_name(t), (double)reach);
+}
+
+/* The weights of the errors: importances scaled to a mean of 1, plus a trace that keeps columns which calibration never
+ * saw from taking any value at all. */
+static enum err_code error_weights(const struct encoder_input *in, size_t n, float *w, struct err *e) {
+    const float *a = in ? in->importance ? in->importance : in->moment : NULL;
+    size_t stride = in && !in->importance && in->moment ? n + 1 : 1;
+    const double trace = 1e-6;
+    double sum = 0;
+    for (size_t j = 0; j < n; j++) {
+        float v = a ? a[j * stride] : 1;
+        if (!(v >= 0) || !isfinite(v))
+            return err_set(e, ERR_FORMAT, "the importance of column %zu is %g: calibration gave a bad value", j,
+                           (double)v);
+        sum += (double)v;
+    }
+    if (sum == 0) a = NULL, sum = (double)n;
+    for (size_t j = 0; j < n; j++) w[j] = (float)(trace + (double)n / sum * (a ? (double)a[j * stride] : 1));
+    return ERR_NONE;
+}
+
+enum err_code encode_rows(enum qtype t, const float *w, size_t n_rows, size_t n, const struct encoder_input *in,
+                          void *out, struct err *e) {
+    uint64_t row_bytes;
+    if (!qtype_info(t)) return err_set(e, ERR_UNSUPPORTED, "type %d is not known", (int)t);
+    if (!qtype_row_bytes(t, n, &row_bytes))
+        return err_set(e, ERR_UNSUPPORTED, "rows of %zu weights cannot be stored as %s, whose blocks have %u", n,
+                       qtype_name(t), (unsigned)qtype_info(t)->block_weights);
+    float *weights = mem_alloc(n, sizeof *weights);
+    if (!weights) return err_no_memory(e, (uint64_t)n * sizeof *weights);
+    enum err_code rc;
+    TRY_OUT(rc, error_weights(in, n, weights, e));
+    for (size_t r = 0; r < n_rows; r++) {
+        TRY_OUT(rc, check_row(t, w + r * n, n, r, e));
+        searches[t](w + r * n, weights, (uint8_t *)out + r * row_bytes, n);
+    }
+out:
+    mem_free(weights);
+    return rc;
+}
