@@ -8,7 +8,7 @@ all: $(BUILD)/build.ninja
 	ninja -C $(BUILD) -j $(JOBS)
 
 $(BUILD)/build.ninja:
-	meson setup $(BUILD) --buildtype=release
+	meson setup $(BUILD) --buildtype=release -Dtests=false -Dbench=false
 
 # What is missing, by apt; asks for nothing when everything is there.
 setup:
