@@ -51,4 +51,7 @@ enum err_code safetensors_writer_total_bytes(struct safetensors_writer *w, uint6
  * dir must exist. Data go through tstream_put in the order declared. The writer may be freed while the stream lives. */
 enum err_code safetensors_writer_open(struct safetensors_writer *w, const char *dir, struct tstream **out,
                                       struct err *e);
+/* The same into one file of any name, never split. */
+enum err_code safetensors_writer_open_file(struct safetensors_writer *w, const char *path, struct tstream **out,
+                                           struct err *e);
 #endif

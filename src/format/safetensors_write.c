@@ -201,3 +201,19 @@ enum err_code safetensors_writer_open(struct safetensors_writer *w, const char *
     TRY(make_plan(w, dir, &plan, e));
     return tstream_open(&plan, NULL, out, e);
 }
+
+enum err_code safetensors_writer_open_file(struct safetensors_writer *w, const char *path, struct tstream **out,
+                                           struct err *e) {
+    struct tstream_plan plan = { 0 };
+    *out = NULL;
+    TRY(check_names(w, e));
+    w->max_bytes = 0;
+    TRY(make_plan(w, "", &plan, e));
+    mem_free(plan.files[0].path);
+    plan.files[0].path = mem_strdup(path);
+    if (!plan.files[0].path) {
+        tstream_plan_fini(&plan);
+        return err_no_memory(e, strlen(path));
+    }
+    return tstream_open(&plan, NULL, out, e);
+}

@@ -1,0 +1,90 @@
+/* The graph of a whole pass. See pass.h. */
+#include "plan/pass.h"
+#include <string.h>
+#include "base/num.h"
+
+struct pass_desc pass_defaults(const struct hparams *hp, const struct pass_desc *d) {
+    struct pass_desc r = *d;
+    if (!r.n_ctx) r.n_ctx = (uint32_t)min_u64(PASS_DEFAULT_CTX, hp->n_ctx_train);
+    if (!r.n_seq) r.n_seq = 1;
+    if (!r.n_batch) r.n_batch = PASS_DEFAULT_BATCH;
+    if (!r.n_out) r.n_out = 1;
+    r.n_batch = (uint32_t)min_u64(r.n_batch, (uint64_t)r.n_ctx * r.n_seq);
+    r.n_out = (uint32_t)min_u64(r.n_out, r.n_batch);
+    return r;
+}
+
+uint32_t pass_n_pages(const struct pass_desc *d) { return (uint32_t)div_up(d->n_ctx, KV_PAGE); }
+
+static uint64_t n_cells(const struct pass_desc *d) { return (uint64_t)d->n_seq * pass_n_pages(d) * KV_PAGE; }
+static uint64_t kv_width(const struct hparams *hp) { return (uint64_t)hp->n_head_kv * hp->head_dim; }
+
+static uint64_t cache_bytes(const struct hparams *hp, const struct pass_desc *d) {
+    uint64_t row = 0;
+    qtype_row_bytes(d->kv_type, kv_width(hp), &row);
+    return round_up(n_cells(d) * row, 64);
+}
+
+uint64_t pass_kv_bytes(const struct hparams *hp, const struct pass_desc *d) { return 2ull * hp->n_layer * cache_bytes(hp, d); }
+
+uint64_t pass_kv_token_bytes(const struct hparams *hp, enum qtype kv_type) {
+    uint64_t row = 0;
+    qtype_row_bytes(kv_type, kv_width(hp), &row);
+    return 2ull * hp->n_layer * row;
+}
+
+static tensor_id add_cache(struct pass *p, const struct hparams *hp, const struct pass_desc *d, uint32_t kv_buffer, uint32_t index) {
+    uint64_t ne[2] = { kv_width(hp), n_cells(d) };
+    return graph_kv(p->g, index % 2 ? "v_cache" : "k_cache", d->kv_type, ne, 2,
+                    (struct place){ kv_buffer, index * cache_bytes(hp, d) });
+}
+
+static tensor_id add_ids(struct graph *g, const char *name, uint64_t n, uint64_t rows) {
+    return graph_input(g, name, TENSOR_I32, (uint64_t[]){ n, rows }, 2);
+}
+
+enum err_code pass_build(struct pass *p, const struct model *m, const struct pass_desc *d, const struct pass_weights *w,
+                         uint32_t kv_buffer, struct err *e) {
+    const struct hparams *hp = &m->hp;
+    struct graph *g = p->g = graph_new();
+    if (!g) return err_no_memory(e, sizeof *g);
+    p->ids = add_ids(g, "ids", p->n_tok, 1);
+    p->pos = add_ids(g, "positions", p->n_tok, 1);
+    p->seq = add_ids(g, "sequences", p->n_tok, 1);
+    p->cells = add_ids(g, "cells", p->n_tok, 1);
+    p->pages = add_ids(g, "pages", pass_n_pages(d), d->n_seq);
+    p->inv_freq = graph_input(g, "inv_freq", QTYPE_F32, (uint64_t[]){ hp->rope.n_rot / 2 }, 1);
+    p->rows = p->logits = NO_TENSOR;
+    struct build b = { .g = g, .m = m, .weight = w->weight, .user = w->user, .pos = p->pos, .seq = p->seq,
+                       .cells = p->cells, .pages = p->pages, .inv_freq = p->inv_freq, .page = KV_PAGE };
+    tensor_id x = model_build_embed(&b, p->ids);
+    for (uint32_t l = 0; l < hp->n_layer; l++) {
+        b.k_cache = add_cache(p, hp, d, kv_buffer, 2 * l);
+        b.v_cache = add_cache(p, hp, d, kv_buffer, 2 * l + 1);
+        x = model_build_block(&b, l, x);
+    }
+    if (p->n_out) {
+        p->rows = add_ids(g, "rows", p->n_out, 1);
+        p->logits = model_build_head(&b, graph_get_rows(g, x, p->rows, 1.0f));
+        graph_output(g, p->logits);
+    }
+    return graph_finish(g, e);
+}
+
+void pass_fini(struct pass *p) {
+    graph_free(p->g);
+    memset(p, 0, sizeof *p);
+}
+
+enum err_code pass_memory(struct backend *be, const struct model *m, const struct pass_desc *desc, const struct pass_weights *w,
+                          struct pass_memory *out, struct err *e) {
+    struct pass_desc d = pass_defaults(&m->hp, desc);
+    if (n_cells(&d) > INT32_MAX) return err_set(e, ERR_USAGE, "%u sequences of %u tokens are too many", d.n_seq, d.n_ctx);
+    struct pass p = { .n_tok = d.n_batch, .n_out = d.n_out };
+    enum err_code rc = pass_build(&p, m, &d, w, 1, e);
+    if (!rc)
+        *out = (struct pass_memory){ .kv_bytes = pass_kv_bytes(&m->hp, &d), .act_bytes = p.g->act_bytes,
+                                     .io_bytes = p.g->io_bytes, .scratch_bytes = backend_scratch_bytes(be, p.g) };
+    pass_fini(&p);
+    return rc;
+}

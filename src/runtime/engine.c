@@ -1,0 +1,187 @@
+/* Placing a model on a device.
+ *
+ * Matrices are used where the file is mapped when the device shares the host's memory; otherwise they are uploaded into
+ * one buffer. Vectors (norms, biases) are few: they become F32 in a buffer of their own, so that kernels need one type.
+ * The engine owns model, vocabulary, tokenizer and back end, and frees them in the reverse order. */
+#include "runtime/engine.h"
+#include "base/num.h"
+#include "base/os.h"
+#include "runtime/vocab_file.h"
+
+/* The part of a shard's mapping that its tensors cover, lent to the device as one buffer. */
+struct lent { const uint8_t *begin, *end; uint32_t buffer; };
+
+static bool is_vector(const struct weight *w) { return !slot_info(w->slot)->matrix; }
+
+static enum err_code lend_shards(struct engine *en, struct lent *lent, size_t n_shards, struct err *e) {
+    const struct model *m = en->model;
+    for (uint32_t i = 0; i < m->n_weights; i++) {
+        const struct tfile_tensor *t = m->weights[i].src;
+        struct lent *l = &lent[t->shard];
+        if (!l->begin || t->data < l->begin) l->begin = t->data;
+        if (t->data + t->bytes > l->end) l->end = t->data + t->bytes;
+    }
+    for (size_t s = 0; s < n_shards; s++)
+        if (lent[s].begin)
+            TRY(backend_import(en->be, lent[s].begin, (uint64_t)(lent[s].end - lent[s].begin), &lent[s].buffer, e));
+    return ERR_NONE;
+}
+
+static enum err_code place_in_file(struct engine *en, struct err *e) {
+    const struct model *m = en->model;
+    struct lent *lent = NEW_ARRAY(struct lent, m->file->n_files);
+    if (!lent) return err_no_memory(e, m->file->n_files * sizeof *lent);
+    enum err_code rc = lend_shards(en, lent, m->file->n_files, e);
+    for (uint32_t i = 0; !rc && i < m->n_weights; i++) {
+        const struct weight *w = &m->weights[i];
+        if (is_vector(w)) continue;
+        const struct lent *l = &lent[w->src->shard];
+        en->placed[i] = (struct placed){ w->type, { l->buffer, (uint64_t)(w->src->data - l->begin) } };
+        en->mapped_bytes += w->src->bytes;
+    }
+    mem_free(lent);
+    return rc;
+}
+
+static enum err_code place_in_device(struct engine *en, struct err *e) {
+    const struct model *m = en->model;
+    uint64_t total = 0;
+    for (uint32_t i = 0; i < m->n_weights; i++)
+        if (!is_vector(&m->weights[i])) total += round_up(backend_weight_bytes(en->be, m->weights[i].type, m->weights[i].ne), 64);
+    uint32_t buffer;
+    TRY(backend_alloc(en->be, total, &buffer, e));
+    en->own_bytes += total;
+    uint64_t off = 0;
+    for (uint32_t i = 0; i < m->n_weights; i++) {
+        const struct weight *w = &m->weights[i];
+        if (is_vector(w)) continue;
+        TRY(backend_upload(en->be, buffer, off, w->src->data, w->src->bytes, e));
+        en->placed[i] = (struct placed){ w->type, { buffer, off } };
+        off += round_up(backend_weight_bytes(en->be, w->type, w->ne), 64);
+    }
+    return ERR_NONE;
+}
+
+static enum err_code place_vectors(struct engine *en, struct err *e) {
+    const struct model *m = en->model;
+    uint64_t total = 0;
+    for (uint32_t i = 0; i < m->n_weights; i++)
+        if (is_vector(&m->weights[i])) total += round_up(m->weights[i].ne[0] * sizeof(float), 64);
+    uint32_t buffer;
+    TRY(backend_alloc(en->be, total, &buffer, e));
+    en->own_bytes += total;
+    uint64_t off = 0;
+    for (uint32_t i = 0; i < m->n_weights; i++) {
+        const struct weight *w = &m->weights[i];
+        if (!is_vector(w)) continue;
+        uint64_t bytes = w->ne[0] * sizeof(float);
+        float *v = mem_alloc(w->ne[0], sizeof *v);
+        if (!v) return err_no_memory(e, bytes);
+        qtype_info(w->type)->decode(w->src->data, v, w->ne[0]);
+        enum err_code rc = backend_upload(en->be, buffer, off, v, bytes, e);
+        mem_free(v);
+        if (rc) return rc;
+        en->placed[i] = (struct placed){ QTYPE_F32, { buffer, off } };
+        off += round_up(bytes, 64);
+    }
+    return ERR_NONE;
+}
+
+static enum err_code index_slots(struct engine *en, struct err *e) {
+    const struct model *m = en->model;
+    size_t n = (size_t)SLOT_COUNT * m->hp.n_layer;
+    en->slot_index = mem_alloc(n, sizeof *en->slot_index);
+    en->placed = NEW_ARRAY(struct placed, m->n_weights);
+    if (!en->slot_index || !en->placed) return err_no_memory(e, n * sizeof *en->slot_index);
+    for (size_t i = 0; i < n; i++) en->slot_index[i] = UINT32_MAX;
+    for (uint32_t i = 0; i < m->n_weights; i++)
+        en->slot_index[(size_t)m->weights[i].layer * SLOT_COUNT + m->weights[i].slot] = i;
+    return ERR_NONE;
+}
+
+static enum err_code place_weights(struct engine *en, struct err *e) {
+    struct device_info info;
+    en->be->ops->info(en->be, &info);
+    TRY(index_slots(en, e));
+    TRY(info.host_memory ? place_in_file(en, e) : place_in_device(en, e));
+    return place_vectors(en, e);
+}
+
+static enum err_code read_vocab(struct engine *en, struct tfile *f, struct err *e) {
+    TRY(vocab_from_file(f, &en->vocab, e));
+    if (en->vocab.model == VOCAB_NONE) return ERR_NONE;
+    return tok_open(&en->vocab, &en->tok, e);
+}
+
+enum err_code engine_open(const char *path, const struct engine_options *o, struct engine **out, struct err *e) {
+    *out = NULL;
+    uint64_t t0 = os_now_ns();
+    struct engine *en = NEW(struct engine);
+    if (!en) return err_no_memory(e, sizeof *en);
+    en->exact = o->exact;
+    enum err_code rc;
+    TRY_OUT(rc, model_open(path, false, &en->model, e));
+    TRY_OUT(rc, read_vocab(en, en->model->file, e));
+    struct backend_options bo = { .threads = o->threads, .exact = o->exact };
+    TRY_OUT(rc, backend_open(o->backend ? o->backend : "cpu", &bo, &en->be, e));
+    TRY_OUT(rc, place_weights(en, e));
+    en->load_ns = os_now_ns() - t0;
+    *out = en;
+    return ERR_NONE;
+out:
+    engine_close(en);
+    return rc;
+}
+
+enum err_code engine_open_vocab(const char *path, struct engine **out, struct err *e) {
+    *out = NULL;
+    struct engine *en = NEW(struct engine);
+    if (!en) return err_no_memory(e, sizeof *en);
+    struct tfile *f = NULL;
+    enum err_code rc = tfile_open(path, TFILE_NO_WEIGHTS_OK, &f, e);
+    if (!rc) rc = read_vocab(en, f, e);
+    if (!rc && !en->tok) rc = err_where(e, err_set(e, ERR_UNSUPPORTED, "it has no tokenizer"), "%s", path);
+    tfile_close(f);
+    if (rc) engine_close(en);
+    else *out = en;
+    return rc;
+}
+
+void engine_close(struct engine *en) {
+    if (!en) return;
+    backend_close(en->be);
+    tok_close(en->tok);
+    vocab_fini(&en->vocab);
+    model_close(en->model);
+    mem_free(en->placed);
+    mem_free(en->slot_index);
+    mem_free(en);
+}
+
+static uint32_t find(const struct engine *en, enum slot s, uint32_t layer) {
+    return en->slot_index[(size_t)layer * SLOT_COUNT + s];
+}
+
+tensor_id engine_weight(void *engine, struct graph *g, enum slot s, uint32_t layer) {
+    const struct engine *en = engine;
+    uint32_t i = find(en, s, layer);
+    if (i == UINT32_MAX) return NO_TENSOR;
+    const struct weight *w = &en->model->weights[i];
+    return graph_weight(g, w->name, en->placed[i].type, w->ne, TENSOR_DIMS, en->placed[i].at);
+}
+
+uint64_t engine_weight_bytes(const struct engine *en, uint32_t index) {
+    const struct weight *w = &en->model->weights[index];
+    return backend_weight_bytes(en->be, en->placed[index].type, w->ne);
+}
+
+uint64_t engine_bytes_per_token(const struct engine *en) {
+    const struct model *m = en->model;
+    uint64_t total = 0;
+    for (uint32_t i = 0; i < m->n_weights; i++) {
+        uint64_t bytes = engine_weight_bytes(en, i);
+        bool lookup_only = m->weights[i].slot == SLOT_TOKEN_EMBD && !m->hp.tied;
+        total += lookup_only ? bytes / m->weights[i].ne[1] : bytes;
+    }
+    return total;
+}

@@ -1,0 +1,40 @@
+#ifndef RUNTIME_ENGINE_H
+#define RUNTIME_ENGINE_H
+/* An engine is a model ready to run: its files mapped, its weights placed on a device, its vocabulary read. Sessions and
+ * block runs borrow it; it outlives them. One thread at a time. */
+#include "backend/backend.h"
+#include "model/model.h"
+#include "text/tok.h"
+
+struct engine_options { const char *backend; /* NULL: "cpu" */ unsigned threads; bool exact; };
+
+/* Where a weight is on the device. */
+struct placed { enum qtype type; struct place at; };
+
+struct engine {
+    struct model *model;
+    struct vocab vocab;
+    struct tok *tok;            /* NULL: the model has no tokenizer */
+    struct backend *be;
+    bool exact;
+    struct placed *placed;      /* (model->n_weights), in the model's order */
+    uint32_t *slot_index;       /* (SLOT_COUNT, n_layer): index into placed, UINT32_MAX if the model has none */
+    uint64_t mapped_bytes;      /* weights read in place from the mapped files */
+    uint64_t own_bytes;         /* weights and vectors copied to buffers of the device */
+    uint64_t load_ns;
+};
+
+/* Opens path (see model_open), picks the backend and places the weights: matrices in place where the device shares the
+ * host's memory, vectors as F32 in one buffer. */
+enum err_code engine_open(const char *path, const struct engine_options *o, struct engine **out, struct err *e);
+void engine_close(struct engine *en);
+/* Vocabulary and tokenizer alone, without weights or device; freed with engine_close. */
+enum err_code engine_open_vocab(const char *path, struct engine **out, struct err *e);
+
+/* The graph tensor of a weight as it lies on the device (struct build's callback; user is the engine). */
+tensor_id engine_weight(void *engine, struct graph *g, enum slot s, uint32_t layer);
+/* Bytes of one weight as placed. */
+uint64_t engine_weight_bytes(const struct engine *en, uint32_t index);
+/* Weight bytes that one token's pass reads: all matrices once; of an embedding that is no head, one row. */
+uint64_t engine_bytes_per_token(const struct engine *en);
+#endif
