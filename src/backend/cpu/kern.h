@@ -107,8 +107,35 @@ typedef void pack_f32_fn(const struct pack_f32_job *j);
 /* Stored to float, n weights. */
 typedef void widen_fn(const void *w, float *out, size_t n);
 
+/* Attention on rows of a cache (cpu_attn.c), which stand at row_bytes from each other in the cache's type. The numbers
+ * of one vector and one row are summed in the same order whatever n_x and n_rows are. */
+struct attn_job {
+    const void *rows;
+    size_t row_bytes, n_rows, n; /* n: numbers of a row that count, the head's */
+    float *x;                    /* (n_x, n) at x_stride */
+    float *s;                    /* (n_x, n_rows) at s_stride */
+    size_t n_x, x_stride, s_stride;
+};
+/* s[i][r] = dot(x[i], row r). */
+typedef void attn_dot_fn(const struct attn_job *j);
+/* x[i] += sum over r of s[i][r] * row r, r ascending. */
+typedef void attn_mix_fn(const struct attn_job *j);
+/* *max becomes the largest of n > 0 numbers, each s[i] exp(s[i] - *max); returns their sum. */
+typedef float softmax_fn(float *s, size_t n, float *max);
+/* acc[i] = a * acc[i] + b * x[i]. */
+typedef void blend_fn(float *acc, float a, const float *x, float b, size_t n);
+/* out[i] = silu(gate[i]) * up[i]. */
+typedef void silu_mul_fn(const float *gate, const float *up, float *out, size_t n);
+/* Float to stored, n numbers, rounded to nearest even. */
+typedef void narrow_fn(const float *x, void *out, size_t n);
+
 /* Any n, any alignment. */
 typedef float dot_f32_fn(const float *a, const float *b, size_t n);
+
+/* Limits of the machine (peak.h). read_sum reads n bytes as fast as it can. The others do `loops` rounds of multiplications
+ * and additions between registers; *ops is how many (each of the two counts one). Both return a value that needs it all. */
+typedef uint64_t read_sum_fn(const uint8_t *p, size_t n);
+typedef uint64_t spin_fn(size_t loops, uint64_t *ops);
 
 #define KERNEL(op, fn, isa, need) fn##_fn op##_##isa;
 #define KERNEL_OF(op, type, codec, isa, need) op##_fn op##_##codec##_##isa;
@@ -123,9 +150,17 @@ struct kern {
     tile_f32_fn *tile_f32;
     pack_f32_fn *pack_f32;
     tile_fn *tile16, *tile32;            /* by the form's sub */
+    read_sum_fn *read_sum;
+    spin_fn *spin_int8, *spin_f32;
     rows_fn *rows[QTYPE_ID_LIMIT];       /* NULL where a type has none; F32, F16, BF16 take float activations */
     panel_fn *panel[QTYPE_ID_LIMIT];     /* likewise */
     widen_fn *widen[QTYPE_ID_LIMIT];     /* never NULL for a known type */
+    attn_dot_fn *attn_dot[QTYPE_ID_LIMIT]; /* F32 and F16, and likewise below */
+    attn_mix_fn *attn_mix[QTYPE_ID_LIMIT];
+    narrow_fn *narrow[QTYPE_ID_LIMIT];
+    softmax_fn *softmax;
+    blend_fn *blend;
+    silu_mul_fn *silu_mul;
 };
 /* features: of base/cpu.h, cpu_features() for this machine. */
 void kern_init(struct kern *k, unsigned features);

@@ -87,3 +87,36 @@ void pack_f32_ref(const struct pack_f32_job *j) {
 FLOAT_ROWS(f32, float, )
 FLOAT_ROWS(f16, uint16_t, f32_from_f16)
 FLOAT_ROWS(bf16, uint16_t, f32_from_bf16)
+
+/* --- Limits --- */
+
+uint64_t read_sum_ref(const uint8_t *p, size_t n) {
+    uint64_t s[4] = { 0 }, v[4];
+    size_t i = 0;
+    for (; i + sizeof v <= n; i += sizeof v) {
+        memcpy(v, p + i, sizeof v);
+        for (int c = 0; c < 4; c++) s[c] += v[c];
+    }
+    for (; i < n; i++) s[0] += p[i];
+    return s[0] + s[1] + s[2] + s[3];
+}
+
+enum { CHAINS = 8 }; /* sums that do not wait for one another */
+
+uint64_t spin_int8_ref(size_t loops, uint64_t *ops) {
+    uint32_t s[CHAINS] = { 0 }, a = (uint32_t)loops | 1;
+    for (size_t i = 0; i < loops; i++)
+        for (int c = 0; c < CHAINS; c++) s[c] = s[c] * a + 1;
+    *ops = loops * CHAINS * 2;
+    for (int c = 1; c < CHAINS; c++) s[0] ^= s[c];
+    return s[0];
+}
+
+uint64_t spin_f32_ref(size_t loops, uint64_t *ops) {
+    float s[CHAINS] = { 0 }, a = 1 / (float)(loops + 1);
+    for (size_t i = 0; i < loops; i++)
+        for (int c = 0; c < CHAINS; c++) s[c] = s[c] * a + 1;
+    *ops = loops * CHAINS * 2;
+    for (int c = 1; c < CHAINS; c++) s[0] += s[c];
+    return f32_to_bits(s[0]);
+}

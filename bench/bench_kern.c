@@ -1,0 +1,130 @@
+/* Speeds of the matmul for every stored type against the machine's limits, which are measured in the same run:
+ * bytes of weights read in a second for one token, with weights far larger than the caches, and operations in a second for
+ * many tokens. One table in Markdown on standard output.
+ *
+ *   bench_kern [-t THREADS] [--cpu LEVEL] [--exact] [TYPE...] */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/cpu/cpu_matmul.h"
+#include "backend/cpu/peak.h"
+#include "base/cpu.h"
+#include "base/mem.h"
+#include "base/num.h"
+#include "base/os.h"
+#include "base/rng.h"
+
+enum { N_IN = 4096, N_OUT = 4096, MANY = 256, WEIGHTS_BYTES = 320 << 20 };
+
+struct bench {
+    struct kern k;
+    struct pool *pool;
+    struct peak peak;
+    uint8_t *w;
+    float *x, *out;
+    void *scratch;
+    bool exact;
+};
+
+/* Rows of random weights; one row is encoded and repeated, since speed does not depend on the values. */
+static size_t fill(struct bench *b, enum qtype type, uint64_t row_bytes) {
+    size_t n_rows = WEIGHTS_BYTES / row_bytes;
+    struct rng rng;
+    rng_seed(&rng, 1);
+    for (size_t i = 0; i < N_IN; i++) b->out[i] = rng_f32(&rng) - 0.5f;
+    qtype_info(type)->encode(b->out, b->w, N_IN);
+    for (size_t r = 1; r < n_rows; r++) memcpy(b->w + r * row_bytes, b->w, row_bytes);
+    return n_rows;
+}
+
+/* Seconds of the fastest of several products. */
+static double seconds(struct bench *b, struct matmul *m, int runs) {
+    uint64_t best = UINT64_MAX;
+    for (int r = 0; r < runs; r++) {
+        uint64_t start = os_now_ns();
+        cpu_matmul(&b->k, b->pool, m, b->scratch, b->exact);
+        best = min_u64(best, os_now_ns() - start);
+    }
+    return (double)best * 1e-9;
+}
+
+static void bench_type(struct bench *b, enum qtype type) {
+    uint64_t row_bytes = 0;
+    if (!qtype_row_bytes(type, N_IN, &row_bytes)) return;
+    size_t n_rows = fill(b, type, row_bytes);
+    bool int8 = !b->exact && cpu_matmul_is_int8(&b->k, type);
+    double limit = int8 ? b->peak.int8_gops : b->peak.f32_gflops;
+    struct matmul m = {
+        .type = type, .w = b->w, .row_bytes = row_bytes, .n_in = N_IN, .n_out = n_rows, .n_tok = 1, .x = b->x,
+        .x_stride = N_IN, .out = b->out, .out_stride = n_rows,
+    };
+    double gb_s = (double)(row_bytes * n_rows) / seconds(b, &m, 5) * 1e-9;
+    m.n_out = m.out_stride = N_OUT;
+    double ms[3];
+    static const size_t tokens[] = { 2, 4, 8 };
+    for (int i = 0; i < 3; i++) {
+        m.n_out = m.out_stride = n_rows;
+        m.n_tok = tokens[i];
+        ms[i] = seconds(b, &m, 3) / ((double)(row_bytes * n_rows) / (gb_s * 1e9));
+    }
+    m.n_out = m.out_stride = N_OUT;
+    m.n_tok = MANY;
+    double gops = 2.0 * N_IN * N_OUT * MANY / seconds(b, &m, 5) * 1e-9;
+    printf("| %-6s | %-5s | %6.2f | %5.1f %% | %4.2f | %4.2f | %4.2f | %7.1f | %5.1f %% |\n", qtype_name(type),
+           int8 ? "int8" : "float", gb_s, 100 * gb_s / b->peak.read_gb_s, ms[0], ms[1], ms[2], gops, 100 * gops / limit);
+    fflush(stdout);
+}
+
+static int usage(void) {
+    fprintf(stderr, "usage: bench_kern [-t THREADS] [--cpu LEVEL] [--exact] [TYPE...]\n");
+    return 2;
+}
+
+int main(int argc, char **argv) {
+    struct bench b = { .exact = false };
+    struct err e = { 0 };
+    unsigned threads = 0;
+    int arg = 1;
+    for (; arg < argc && argv[arg][0] == '-'; arg++) {
+        if (!strcmp(argv[arg], "--exact")) b.exact = true;
+        else if (arg + 1 < argc && !strcmp(argv[arg], "-t")) threads = (unsigned)strtoul(argv[++arg], NULL, 10);
+        else if (arg + 1 < argc && !strcmp(argv[arg], "--cpu") && cpu_limit(argv[arg + 1])) arg++;
+        else return usage();
+    }
+    kern_init(&b.k, cpu_features());
+    if (pool_open(threads, &b.pool, &e) || peak_measure(&b.k, b.pool, &b.peak, &e)) {
+        fprintf(stderr, "bench_kern: %s\n", e.msg);
+        return 1;
+    }
+    char features[128];
+    size_t n, max_out = WEIGHTS_BYTES / 1024; /* the smallest row is longer than 1024 bytes */
+    const enum qtype *types = qtype_all(&n);
+    b.w = mem_calloc(WEIGHTS_BYTES, 1);
+    b.x = mem_calloc((size_t)MANY * N_IN, sizeof(float));
+    b.out = mem_calloc(8 * max_out, sizeof(float));
+    size_t scratch = 0;
+    for (size_t i = 0; i < n; i++)
+        scratch = max_u64(scratch, cpu_matmul_scratch(types[i], N_IN, MANY, pool_size(b.pool), b.exact));
+    b.scratch = mem_calloc(scratch, 1);
+    if (!b.w || !b.x || !b.out || !b.scratch) return 1;
+    struct rng rng;
+    rng_seed(&rng, 2);
+    for (size_t i = 0; i < (size_t)MANY * N_IN; i++) b.x[i] = rng_f32(&rng) - 0.5f;
+    printf("%s, %u threads; reads %.2f GB/s, int8 %.0f GOPS, float %.0f GFLOPS\n\n",
+           cpu_features_text(cpu_features(), features, sizeof features), pool_size(b.pool), b.peak.read_gb_s,
+           b.peak.int8_gops, b.peak.f32_gflops);
+    printf("| type | way | 1 token GB/s | of read | 2 | 4 | 8 tokens, time of 1 | 256 tokens GOPS | of peak |\n"
+           "|---|---|---|---|---|---|---|---|---|\n");
+    for (size_t i = 0; arg >= argc && i < n; i++) bench_type(&b, types[i]);
+    for (; arg < argc; arg++) {
+        if (qtype_from_name(argv[arg]) == QTYPE_NONE) return usage();
+        bench_type(&b, qtype_from_name(argv[arg]));
+    }
+    mem_free(b.w);
+    mem_free(b.x);
+    mem_free(b.out);
+    mem_free(b.scratch);
+    pool_close(b.pool);
+    return 0;
+}

@@ -1,0 +1,212 @@
+#ifndef BACKEND_CPU_X86_UNPACK_VNNI_H
+#define BACKEND_CPU_X86_UNPACK_VNNI_H
+/* Taking units of stored weights apart in AVX-512 registers, in element order. The layouts are those of docs/formats/
+ * blocks.md; the scalar bodies in unit_ref.c say the same without vectors. */
+#include <immintrin.h>
+#include <string.h>
+
+#include "backend/cpu/unit.h"
+#include "base/compiler.h"
+#include "base/num.h"
+
+struct unit512 {
+    __m512i q[4];  /* 64 codes each */
+    __m512 scale;  /* of 16 sub-blocks, or of 8 in the lower half; the upper half is then any number */
+    __m512 min;    /* likewise, for types that have it */
+};
+
+static ALWAYS_INLINE __m512 half_to_all(const uint8_t *p) {
+    uint16_t h;
+    memcpy(&h, p, 2);
+    return _mm512_broadcastss_ps(_mm_cvtph_ps(_mm_cvtsi32_si128(h)));
+}
+
+/* The halves at p, p + step, ... of eight blocks. */
+static ALWAYS_INLINE __m512 eight_halves(const uint8_t *p, size_t step) {
+    uint16_t h[8];
+#pragma GCC unroll 8
+    for (int g = 0; g < 8; g++) memcpy(&h[g], p + (size_t)g * step, 2);
+    return _mm512_castps256_ps512(_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)h)));
+}
+
+static ALWAYS_INLINE __m512i two_256(const uint8_t *lo, const uint8_t *hi) {
+    __m256i a = _mm256_loadu_si256((const __m256i *)lo), b = _mm256_loadu_si256((const __m256i *)hi);
+    return _mm512_inserti64x4(_mm512_castsi256_si512(a), b, 1);
+}
+
+/* 16 bytes of nibbles at lo and at hi: a byte's low nibble is element j, its high one element j + 16 of its 32. */
+static ALWAYS_INLINE __m512i nibbles16x2(const uint8_t *lo, const uint8_t *hi) {
+    __m256i a = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)lo));
+    __m256i b = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)hi));
+    __m512i v = _mm512_inserti64x4(_mm512_castsi256_si512(a), b, 1);
+    return _mm512_and_si512(_mm512_srlv_epi64(v, _mm512_setr_epi64(0, 0, 4, 4, 0, 0, 4, 4)), _mm512_set1_epi8(15));
+}
+
+/* 32 bytes of nibbles: low ones are elements 0..31, high ones 32..63. */
+static ALWAYS_INLINE __m512i nibbles32(const uint8_t *p) {
+    __m512i v = _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)p));
+    return _mm512_and_si512(_mm512_srlv_epi64(v, _mm512_setr_epi64(0, 0, 0, 0, 4, 4, 4, 4)), _mm512_set1_epi8(15));
+}
+
+/* Adds 16 to the codes whose bit in `high` is set. */
+static ALWAYS_INLINE __m512i fifth_bit(__m512i q, __mmask64 high) {
+    return _mm512_mask_add_epi8(q, high, q, _mm512_set1_epi8(16));
+}
+
+static ALWAYS_INLINE void unpack_q4_0(const uint8_t *b, struct unit512 *u) {
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; v++) u->q[v] = nibbles16x2(b + 36 * v + 2, b + 36 * v + 20);
+    u->scale = eight_halves(b, 18);
+}
+
+static ALWAYS_INLINE void unpack_q4_1(const uint8_t *b, struct unit512 *u) {
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; v++) u->q[v] = nibbles16x2(b + 40 * v + 4, b + 40 * v + 24);
+    u->scale = eight_halves(b, 20);
+    u->min = eight_halves(b + 2, 20);
+}
+
+static ALWAYS_INLINE void unpack_q5_0(const uint8_t *b, struct unit512 *u) {
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; v++) {
+        const uint8_t *p = b + 44 * v;
+        uint32_t lo, hi;
+        memcpy(&lo, p + 2, 4);
+        memcpy(&hi, p + 24, 4);
+        u->q[v] = fifth_bit(nibbles16x2(p + 6, p + 28), lo | (uint64_t)hi << 32);
+    }
+    u->scale = eight_halves(b, 22);
+}
+
+static ALWAYS_INLINE void unpack_q5_1(const uint8_t *b, struct unit512 *u) {
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; v++) {
+        const uint8_t *p = b + 48 * v;
+        uint32_t lo, hi;
+        memcpy(&lo, p + 4, 4);
+        memcpy(&hi, p + 28, 4);
+        u->q[v] = fifth_bit(nibbles16x2(p + 8, p + 32), lo | (uint64_t)hi << 32);
+    }
+    u->scale = eight_halves(b, 24);
+    u->min = eight_halves(b + 2, 24);
+}
+
+static ALWAYS_INLINE void unpack_q8_0(const uint8_t *b, struct unit512 *u) {
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; v++)
+        u->q[v] = _mm512_xor_si512(two_256(b + 68 * v + 2, b + 68 * v + 36), _mm512_set1_epi8((char)0x80));
+    u->scale = eight_halves(b, 34);
+}
+
+/* The 16 levels plus 128, in each quarter. */
+static ALWAYS_INLINE __m512i iq4_of(__m512i nibbles) {
+    const __m128i levels = _mm_setr_epi8(1, 24, 45, 63, 79, 93, 106, 118, -127, -115, -103, -90, -75, -59, -39, -15);
+    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(levels), nibbles);
+}
+
+static ALWAYS_INLINE void unpack_iq4_nl(const uint8_t *b, struct unit512 *u) {
+    unpack_q4_0(b, u);
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; v++) u->q[v] = iq4_of(u->q[v]);
+}
+
+static ALWAYS_INLINE void unpack_iq4_xs(const uint8_t *b, struct unit512 *u) {
+    uint16_t high;
+    uint32_t low;
+    memcpy(&high, b + 2, 2);
+    memcpy(&low, b + 4, 4);
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; v++) u->q[v] = iq4_of(nibbles16x2(b + 8 + 32 * v, b + 24 + 32 * v));
+    __m256i l = _mm256_srlv_epi32(_mm256_set1_epi32((int)low), _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28));
+    __m256i h = _mm256_srlv_epi32(_mm256_set1_epi32(high), _mm256_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14));
+    __m256i s = _mm256_or_si256(_mm256_and_si256(l, _mm256_set1_epi32(15)),
+                                _mm256_slli_epi32(_mm256_and_si256(h, _mm256_set1_epi32(3)), 4));
+    __m256 f = _mm256_cvtepi32_ps(_mm256_sub_epi32(s, _mm256_set1_epi32(32)));
+    u->scale = _mm512_mul_ps(half_to_all(b), _mm512_castps256_ps512(f));
+}
+
+/* Pairs of bits: byte l of 32 has elements l, l + 32, l + 64, l + 96 from its low bits up. Fills q[0], q[1]. */
+static ALWAYS_INLINE void pairs(const uint8_t *b, __m512i *q) {
+    __m512i v = _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)b)), mask = _mm512_set1_epi8(3);
+    q[0] = _mm512_and_si512(_mm512_srlv_epi64(v, _mm512_setr_epi64(0, 0, 0, 0, 2, 2, 2, 2)), mask);
+    q[1] = _mm512_and_si512(_mm512_srlv_epi64(v, _mm512_setr_epi64(4, 4, 4, 4, 6, 6, 6, 6)), mask);
+}
+
+static ALWAYS_INLINE void unpack_q2_k(const uint8_t *b, struct unit512 *u) {
+    __m512i s = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)b));
+    u->scale = _mm512_mul_ps(half_to_all(b + 80), _mm512_cvtepi32_ps(_mm512_and_si512(s, _mm512_set1_epi32(15))));
+    __m512 min = _mm512_cvtepi32_ps(_mm512_srli_epi32(s, 4)), minus = _mm512_set1_ps(-0.0f);
+    u->min = _mm512_mul_ps(_mm512_xor_ps(half_to_all(b + 82), minus), min);
+    pairs(b + 16, u->q);
+    pairs(b + 48, u->q + 2);
+}
+
+static ALWAYS_INLINE void unpack_q3_k(const uint8_t *b, struct unit512 *u) {
+    /* Scale s: the low nibble of byte s % 8 (s < 8) or the high one, and pair s / 4 of byte 8 + s % 4. */
+    uint64_t low;
+    uint32_t high;
+    memcpy(&low, b + 96, 8);
+    memcpy(&high, b + 104, 4);
+    __m128i l = _mm_set_epi64x((int64_t)(low >> 4 & 0x0f0f0f0f0f0f0f0f), (int64_t)(low & 0x0f0f0f0f0f0f0f0f));
+    __m128i h = _mm_setr_epi32((int)(high << 4), (int)(high << 2), (int)high, (int)(high >> 2));
+    __m128i s = _mm_or_si128(l, _mm_and_si128(h, _mm_set1_epi8(0x30)));
+    __m512i s32 = _mm512_sub_epi32(_mm512_cvtepu8_epi32(s), _mm512_set1_epi32(32));
+    u->scale = _mm512_mul_ps(half_to_all(b + 108), _mm512_cvtepi32_ps(s32));
+    pairs(b + 32, u->q);
+    pairs(b + 64, u->q + 2);
+    __m512i third = _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)b)), bit = _mm512_set1_epi8(4);
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; v++) { /* bit g of byte l is the third bit of element 32g + l */
+        __m512i which = _mm512_inserti64x4(_mm512_set1_epi8((char)(1 << 2 * v)), _mm256_set1_epi8((char)(2 << 2 * v)), 1);
+        u->q[v] = _mm512_mask_add_epi8(u->q[v], _mm512_test_epi8_mask(third, which), u->q[v], bit);
+    }
+}
+
+/* d, dmin and the 12 bytes of six-bit scales and mins of Q4_K and Q5_K. */
+static ALWAYS_INLINE void k4_scales(const uint8_t *b, struct unit512 *u) {
+    uint32_t w[3], d;
+    memcpy(&d, b, 4);
+    memcpy(w, b + 4, 12);
+    uint64_t s = (w[0] & 0x3f3f3f3f) | (uint64_t)((w[2] & 0x0f0f0f0f) | (w[0] >> 2 & 0x30303030)) << 32;
+    uint64_t m = (w[1] & 0x3f3f3f3f) | (uint64_t)((w[2] >> 4 & 0x0f0f0f0f) | (w[1] >> 2 & 0x30303030)) << 32;
+    __m512 both = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_set_epi64x((int64_t)m, (int64_t)s)));
+    /* d in the lower eight lanes, -dmin in the upper ones */
+    __m512 f = _mm512_castps128_ps512(_mm_cvtph_ps(_mm_cvtsi32_si128((int)(d ^ 0x80000000u))));
+    f = _mm512_permutexvar_ps(_mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1), f);
+    u->scale = _mm512_mul_ps(f, both);
+    u->min = _mm512_shuffle_f32x4(u->scale, u->scale, 0x4e);
+}
+
+static ALWAYS_INLINE void unpack_q4_k(const uint8_t *b, struct unit512 *u) {
+    k4_scales(b, u);
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; v++) u->q[v] = nibbles32(b + 16 + 32 * v);
+}
+
+static ALWAYS_INLINE void unpack_q5_k(const uint8_t *b, struct unit512 *u) {
+    k4_scales(b, u);
+    __m512i high = _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)(b + 16)));
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; v++) { /* bit g of byte l is the fifth bit of element 32g + l */
+        __m512i which = _mm512_inserti64x4(_mm512_set1_epi8((char)(1 << 2 * v)), _mm256_set1_epi8((char)(2 << 2 * v)), 1);
+        u->q[v] = fifth_bit(nibbles32(b + 48 + 32 * v), _mm512_test_epi8_mask(high, which));
+    }
+}
+
+/* Half h: 64 bytes of low nibbles and 32 bytes of pairs make 128 elements. The pairs are moved to bits 4 and 5. */
+static ALWAYS_INLINE void unpack_q6_k(const uint8_t *b, struct unit512 *u) {
+    const __m512i low = _mm512_set1_epi8(15), codes = _mm512_set1_epi8(63);
+#pragma GCC unroll 2
+    for (int h = 0; h < 2; h++) {
+        __m512i l = _mm512_loadu_si512(b + 64 * h);
+        __m512i p = _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)(b + 128 + 32 * h)));
+        __m512i p0 = _mm512_sllv_epi64(p, _mm512_setr_epi64(4, 4, 4, 4, 2, 2, 2, 2));
+        __m512i p1 = _mm512_srlv_epi64(p, _mm512_setr_epi64(0, 0, 0, 0, 2, 2, 2, 2));
+        /* 0xca: low ? second : third, bit by bit */
+        u->q[2 * h] = _mm512_and_si512(_mm512_ternarylogic_epi64(low, l, p0, 0xca), codes);
+        u->q[2 * h + 1] = _mm512_and_si512(_mm512_ternarylogic_epi64(low, _mm512_srli_epi16(l, 4), p1, 0xca), codes);
+    }
+    __m512i s = _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(b + 192)));
+    u->scale = _mm512_mul_ps(half_to_all(b + 208), _mm512_cvtepi32_ps(s));
+}
+#endif
