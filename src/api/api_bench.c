@@ -13,7 +13,7 @@ int snug_measure_machine(unsigned threads, struct snug_machine *out, struct snug
     struct kern k;
     struct peak peak = { 0 };
     memset(out, 0, sizeof *out);
-    kern_init(&k);
+    kern_init(&k, cpu_features());
     enum err_code rc = pool_open(threads, &pool, &e);
     if (!rc) rc = peak_measure(&k, pool, &peak, &e);
     if (!rc) {

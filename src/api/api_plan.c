@@ -1,0 +1,203 @@
+/* snug_plan: what a model takes and where it would go, before anything is loaded. */
+#include <stdio.h>
+#include <string.h>
+#include "api/api.h"
+#include "base/num.h"
+#include "base/os.h"
+#include "plan/inventory.h"
+#include "plan/place.h"
+#include "plan/speed.h"
+
+enum { SPEED_BYTES = 48 << 20, PREFILL_TOKENS = 256 };
+
+struct planning {
+    const struct snug_plan_options *o;
+    struct snug_plan_result *r;
+    struct model *m;
+    struct backend *be;
+    struct inventory inv;
+    struct pass_desc pass;
+    struct pass_memory mem;
+    uint64_t vram, ram;
+};
+
+/* Weights where they lie in the file: shapes and types are all that counting needs. */
+static tensor_id planned_weight(void *user, struct graph *g, enum slot s, uint32_t layer) {
+    const struct weight *w = model_weight(user, s, layer);
+    if (!w) return NO_TENSOR;
+    enum qtype type = slot_info(s)->matrix ? w->type : QTYPE_F32;
+    return graph_weight(g, w->name, type, w->ne, TENSOR_DIMS, (struct place){ 1, 0 });
+}
+
+static void set_sizes(struct snug_plan_result *r, double parameters) {
+    r->sizes.f32 = (uint64_t)(parameters * 4);
+    r->sizes.f16 = (uint64_t)(parameters * 2);
+    r->sizes.q8 = (uint64_t)parameters;
+    r->sizes.q4 = (uint64_t)(parameters / 2);
+}
+
+static double rounded_bpw(double bytes, double parameters) {
+    double bpw = bytes * 8 / parameters;
+    return bpw > 16 ? 16 : bpw > 0 ? (double)(uint64_t)(bpw * 100) / 100 : 0;
+}
+
+/* --- From a number of parameters alone --- */
+
+static void plan_parameters(struct planning *p) {
+    struct snug_plan_result *r = p->r;
+    double n = p->o->parameters;
+    set_sizes(r, n);
+    r->model.parameters = (uint64_t)n;
+    uint64_t both[] = { p->vram, p->vram + p->ram, p->ram };
+    bool given[] = { p->vram > 0, p->vram > 0 && p->o->ram > 0, p->o->ram > 0 || !p->vram };
+    for (int i = 0; i < 3; i++) {
+        if (!given[i]) continue;
+        r->budgets[r->n_budgets++] = (struct snug_plan_budget){ .vram = i < 2 ? p->vram : 0, .ram = i ? p->ram : 0, .bytes = both[i],
+            .max_bits_per_weight = rounded_bpw((double)both[i], n), .reachable = rounded_bpw((double)both[i], n) >= 2.63 };
+    }
+    r->fits = r->sizes.f16 <= both[p->vram ? 1 : 2];
+    if (!r->fits) snprintf(r->why, sizeof r->why, "16 bits a weight need more than the memory given");
+}
+
+/* --- From a model --- */
+
+/* Longest context whose cache fits in what weights and compute leave of the budget. */
+static uint32_t longest_context(const struct planning *p, uint64_t budget, uint64_t weights) {
+    uint64_t fixed = weights + p->mem.act_bytes + p->mem.io_bytes + p->mem.scratch_bytes;
+    if (budget <= fixed) return 0;
+    uint64_t tokens = (budget - fixed) / pass_kv_token_bytes(&p->m->hp, p->pass.kv_type) / KV_PAGE * KV_PAGE;
+    return (uint32_t)min_u64(tokens, p->m->hp.n_ctx_train);
+}
+
+static void add_budget(struct planning *p, uint64_t vram, uint64_t ram) {
+    struct snug_plan_result *r = p->r;
+    struct snug_plan_budget *b = &r->budgets[r->n_budgets++];
+    uint64_t beside = pass_memory_total(&p->mem);
+    *b = (struct snug_plan_budget){ .vram = vram, .ram = ram, .bytes = vram + ram };
+    double left = b->bytes > beside ? (double)(b->bytes - beside) : 0;
+    b->max_bits_per_weight = rounded_bpw(left, (double)p->inv.parameters);
+    b->reachable = left >= (double)p->inv.smallest_bytes;
+    if (!b->reachable) return;
+    b->max_ctx = longest_context(p, b->bytes, (uint64_t)(b->max_bits_per_weight * (double)p->inv.parameters / 8));
+    snprintf(b->command, sizeof b->command, "snug quantize %s -o %s-%.2fbpw.gguf -b %.2f", p->o->model, p->m->hp.name,
+             b->max_bits_per_weight, b->max_bits_per_weight);
+}
+
+static void add_device(struct snug_plan_result *r, const char *name, const char *kind, uint64_t memory, const struct place_share *s) {
+    struct snug_plan_device *d = &r->devices[r->n_devices++];
+    *d = (struct snug_plan_device){ .kind = kind, .memory_bytes = memory, .weights_bytes = s->weights, .kv_bytes = s->kv,
+                                    .compute_bytes = s->compute, .total_bytes = s->total };
+    snprintf(d->name, sizeof d->name, "%s", name);
+}
+
+/* Without a GPU the computer's memory holds exactly what a run takes; blocks of one size are assumed only for GPUs. */
+static void place_on_devices(struct planning *p) {
+    struct snug_plan_result *r = p->r;
+    uint64_t weights = p->inv.matrix_bytes + p->inv.vector_bytes, compute = pass_memory_total(&p->mem) - p->mem.kv_bytes;
+    struct placement at = { .cpu = { p->m->hp.n_layer, weights, p->mem.kv_bytes, compute, weights + compute + p->mem.kv_bytes } };
+    at.fits = at.cpu.total <= p->ram;
+    if (!at.fits) at.missing = at.cpu.total - p->ram;
+    if (p->o->n_vram) {
+        struct place_request q = { .n_layer = p->m->hp.n_layer, .layer_bytes = p->inv.layer_bytes, .outside_bytes = p->inv.outside_bytes,
+                                   .kv_bytes = p->mem.kv_bytes, .compute_bytes = compute, .ram = p->ram };
+        for (size_t i = 0; i < p->o->n_vram && i < PLACE_MAX_GPUS; i++) q.vram[q.n_gpus++] = p->o->vram[i];
+        place_layers(&q, &at);
+        for (uint32_t i = 0; i < q.n_gpus; i++) {
+            char name[32];
+            snprintf(name, sizeof name, "GPU %u", i);
+            add_device(r, name, "gpu", q.vram[i], &at.gpu[i]);
+        }
+    }
+    struct device_info info;
+    p->be->ops->info(p->be, &info);
+    add_device(r, info.name, "cpu", p->ram, &at.cpu);
+    r->gpu_layers = at.gpu_layers;
+    r->fits = at.fits;
+    char lack[24];
+    if (!at.fits)
+        snprintf(r->why, sizeof r->why, "%s more memory is needed: fewer bits, a shorter context, or more memory",
+                 format_bytes(at.missing, lack, sizeof lack));
+}
+
+static bool is_multiplied(const struct planning *p, const struct weight *w) {
+    return slot_info(w->slot)->matrix && (w->slot != SLOT_TOKEN_EMBD || p->m->hp.tied);
+}
+
+/* Seconds for one token alone and for one of a long prompt: the bytes of every type at its measured speed. */
+static enum err_code predict_speed(struct planning *p, struct err *e) {
+    double bytes[QTYPE_ID_LIMIT] = { 0 }, decode = 0, prefill = 0, one, many;
+    uint64_t n_in[QTYPE_ID_LIMIT] = { 0 };
+    for (uint32_t i = 0; i < p->m->n_weights; i++) {
+        const struct weight *w = &p->m->weights[i];
+        if (!is_multiplied(p, w)) continue;
+        bytes[w->type] += (double)backend_weight_bytes(p->be, w->type, w->ne);
+        n_in[w->type] = w->ne[0];
+    }
+    for (unsigned t = 0; t < QTYPE_ID_LIMIT; t++) {
+        if (!n_in[t]) continue;
+        TRY(speed_measure(p->be, t, n_in[t], 1, SPEED_BYTES, &one, e));
+        TRY(speed_measure(p->be, t, n_in[t], PREFILL_TOKENS, SPEED_BYTES / 4, &many, e));
+        decode += one * bytes[t];
+        prefill += many * bytes[t] / PREFILL_TOKENS;
+    }
+    p->r->decode_tok_s = 1 / decode;
+    p->r->prefill_tok_s = 1 / prefill;
+    return ERR_NONE;
+}
+
+static enum err_code kv_type_of(const struct snug_plan_options *o, enum qtype *t, struct err *e) {
+    *t = qtype_from_name(o->kv_type ? o->kv_type : o->exact ? "f32" : "f16");
+    if (*t == QTYPE_F16 || *t == QTYPE_F32) return ERR_NONE;
+    return err_set(e, ERR_USAGE, "--kv-type %s is not known: f16 or f32", o->kv_type);
+}
+
+static void describe_model(struct planning *p) {
+    struct snug_plan_result *r = p->r;
+    const struct hparams *hp = &p->m->hp;
+    r->model = (struct snug_model_info){ .parameters = p->inv.parameters, .n_vocab = hp->n_vocab, .n_ctx_train = hp->n_ctx_train,
+        .n_embd = hp->n_embd, .n_layer = hp->n_layer, .file_bytes = p->m->file->file_bytes, .bos = hp->bos, .eos = hp->eos };
+    if (!r->model.file_bytes) r->model.file_bytes = p->inv.matrix_bytes + p->inv.vector_bytes;
+    r->model.bits_per_weight = 8 * (double)(p->inv.matrix_bytes + p->inv.vector_bytes) / (double)p->inv.parameters;
+    snprintf(r->model.name, sizeof r->model.name, "%s", hp->name);
+    snprintf(r->model.arch, sizeof r->model.arch, "%s", hp->arch->name);
+    r->n_layer = hp->n_layer;
+    for (uint32_t i = 0; i < p->inv.n_parts; i++)
+        r->parts[r->n_parts++] = (struct snug_plan_part){ p->inv.parts[i].part, p->inv.parts[i].bytes, p->inv.parts[i].parameters };
+    set_sizes(r, (double)p->inv.parameters);
+}
+
+static enum err_code plan_model(struct planning *p, struct err *e) {
+    enum qtype kv_type;
+    TRY(kv_type_of(p->o, &kv_type, e));
+    TRY(model_open(p->o->model, true, &p->m, e));
+    struct backend_options bo = { .threads = p->o->threads, .exact = p->o->exact };
+    TRY(backend_open("cpu", &bo, &p->be, e));
+    inventory_take(p->m, &p->inv);
+    struct pass_desc d = { .n_ctx = p->o->n_ctx, .kv_type = kv_type };
+    p->pass = pass_defaults(&p->m->hp, &d);
+    struct pass_weights w = { planned_weight, p->m };
+    TRY(pass_memory(p->be, p->m, &p->pass, &w, &p->mem, e));
+    describe_model(p);
+    p->r->context = p->pass.n_ctx;
+    snprintf(p->r->kv_type, sizeof p->r->kv_type, "%s", kv_type == QTYPE_F16 ? "f16" : "f32");
+    place_on_devices(p);
+    if (p->vram) add_budget(p, p->vram, 0);
+    if (p->vram && p->o->ram) add_budget(p, p->vram, p->ram);
+    if (p->o->ram || !p->vram) add_budget(p, 0, p->ram);
+    return p->o->machine && !p->o->n_vram && p->r->fits ? predict_speed(p, e) : ERR_NONE;
+}
+
+int snug_plan(const struct snug_plan_options *o, struct snug_plan_result *out, struct snug_error *error) {
+    struct err e = { 0 };
+    struct planning p = { .o = o, .r = out, .ram = o->ram ? o->ram : os_total_memory() };
+    memset(out, 0, sizeof *out);
+    for (size_t i = 0; i < o->n_vram; i++) p.vram += o->vram[i];
+    enum err_code rc = ERR_NONE;
+    if (!o->model == !(o->parameters > 0)) rc = err_set(&e, ERR_USAGE, "give either a model or --params N");
+    else if (o->n_vram > PLACE_MAX_GPUS) rc = err_set(&e, ERR_USAGE, "at most %d GPUs", (int)PLACE_MAX_GPUS);
+    else if (o->model) rc = plan_model(&p, &e);
+    else plan_parameters(&p);
+    backend_close(p.be);
+    model_close(p.m);
+    return api_result(rc, &e, error);
+}
