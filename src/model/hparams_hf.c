@@ -57,9 +57,17 @@ static enum err_code read_rope_type(const struct hf_config *c, enum rope_scaling
         { "yarn", ROPE_SCALE_YARN }, { "llama3", ROPE_SCALE_LLAMA3 },
     };
     const char *type = "default";
-    bool found;
-    TRY(hf_config_str(c, rope_path(c, "type").p, &type, &found, e));
+    bool found, old_found;
+    const char *const objects[] = { "rope_parameters", "rope_scaling" };
+    for (size_t i = 0; i < ARRAY_LEN(objects); i++) {
+        enum hf_kind kind = hf_config_kind(c, objects[i]);
+        if (kind != HF_ABSENT && kind != HF_OBJECT) return err_set(e, ERR_FORMAT, "%s must be an object", objects[i]);
+    }
+    TRY(hf_config_str(c, rope_path(c, "type").p, &type, &old_found, e));
     TRY(hf_config_str(c, rope_path(c, "rope_type").p, &type, &found, e));
+    /* The new spelling has its object without scaling too. */
+    if (!found && !old_found && hf_config_count(c, "rope_scaling") && !hf_config_count(c, "rope_parameters"))
+        return err_set(e, ERR_FORMAT, "rope_scaling.rope_type is missing");
     for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
         if (strcmp(type, kinds[i].name)) continue;
         *out = kinds[i].scaling;
