@@ -4,6 +4,31 @@
  * and k change places between the two (model_file_row). */
 #include "model/build.h"
 
+#include <string.h>
+
+static enum err_code read_hf(const struct hf_config *c, struct hparams *hp, struct err *e) {
+    const char *act = "silu";
+    bool found;
+    TRY(hf_config_str(c, "hidden_act", &act, &found, e));
+    if (strcmp(act, "silu")) return err_set(e, ERR_UNSUPPORTED, "hidden_act is \"%.64s\"; known are: silu", act);
+    TRY(hf_config_bool(c, "attention_bias", &hp->attn_bias, &found, e));
+    TRY(hf_config_bool(c, "mlp_bias", &hp->ffn_bias, &found, e));
+    return hf_config_u32(c, "sliding_window", &hp->window, &found, e); /* Mistral's */
+}
+
+static enum err_code read_gguf(const struct tfile *f, struct hparams *hp, struct err *e) {
+    uint32_t experts = 0;
+    bool found;
+    TRY(gguf_get_u32(f->gguf, "llama.expert_count", &experts, &found, e)); /* Mixtral's */
+    if (experts)
+        return err_set(e, ERR_UNSUPPORTED, "expert_count is %u: mixtures of experts are not supported yet", experts);
+    TRY(gguf_get_u32(f->gguf, "llama.attention.sliding_window", &hp->window, &found, e));
+    /* Whether there are biases is said by the tensors alone. */
+    hp->attn_bias = tfile_find(f, "blk.0.attn_q.bias");
+    hp->ffn_bias = tfile_find(f, "blk.0.ffn_up.bias");
+    return ERR_NONE;
+}
+
 static const char *hf_name(enum slot s) {
     switch (s) {
     case SLOT_TOKEN_EMBD: return "model.embed_tokens.weight";
@@ -95,6 +120,8 @@ const struct arch arch_llama = {
     .permute_qk = true,
     .gguf_pairing = ROPE_NEIGHBOURS,
     .hf_pairing = ROPE_HALVES,
+    .read_hf = read_hf,
+    .read_gguf = read_gguf,
     .hf_name = hf_name,
     .ignored = ignored,
     .shape = shape,

@@ -23,10 +23,6 @@ static enum err_code find_arch(const struct gguf *g, struct hparams *hp, struct 
     if (!hp->arch)
         return err_set(e, ERR_UNSUPPORTED, "general.architecture is \"%.*s\"; known are: %s",
                        (int)min_u64(name.n, 64), name.p, hparams_known(false, known, sizeof known));
-    uint32_t experts = 0;
-    TRY(gguf_get_u32(g, key_of(hp, "expert_count").p, &experts, &(bool){ 0 }, e));
-    if (experts)
-        return err_set(e, ERR_UNSUPPORTED, "expert_count is %u: mixtures of experts are not supported yet", experts);
     return ERR_NONE;
 }
 
@@ -67,7 +63,7 @@ static enum err_code read_counts(const struct gguf *g, struct hparams *hp, struc
     if (value_length != hp->head_dim)
         return err_set(e, ERR_UNSUPPORTED, "attention.value_length %u is not key_length %u, which is not supported yet",
                        value_length, hp->head_dim);
-    return gguf_get_u32(g, key_of(hp, "attention.sliding_window").p, &hp->window, &found, e);
+    return ERR_NONE;
 }
 
 /* Llama 3's scaling has no key: its divisors are the tensor rope_freqs.weight. */
@@ -123,12 +119,6 @@ enum err_code hparams_from_gguf(const struct tfile *f, struct hparams *hp, struc
     TRY(gguf_get_i32(g, "tokenizer.ggml.bos_token_id", &hp->bos, &found, e));
     TRY(gguf_get_i32(g, "tokenizer.ggml.eos_token_id", &hp->eos, &found, e));
     hp->rope.pairing = hp->arch->gguf_pairing;
-    /* Whether there are biases and a head of its own is said by the tensors alone. */
-    char first[SLOT_NAME_BYTES];
-    slot_format_name(slot_info(SLOT_ATTN_Q_B)->gguf_name, 0, first);
-    hp->attn_bias = tfile_find(f, first);
-    slot_format_name(slot_info(SLOT_FFN_UP_B)->gguf_name, 0, first);
-    hp->ffn_bias = tfile_find(f, first);
     hp->tied = !tfile_find(f, slot_info(SLOT_OUTPUT)->gguf_name);
-    return ERR_NONE;
+    return hp->arch->read_gguf(f, hp, e);
 }

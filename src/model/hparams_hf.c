@@ -20,11 +20,6 @@ static enum err_code find_arch(const struct hf_config *c, struct hparams *hp, st
     if (hf_config_kind(c, "quantization_config") != HF_ABSENT)
         return err_set(e, ERR_UNSUPPORTED, "quantization_config: weights that are quantized already are not read from "
                        "Hugging Face directories yet; take the original model or a GGUF file");
-    const char *act = "silu";
-    bool found;
-    TRY(hf_config_str(c, "hidden_act", &act, &found, e));
-    if (strcmp(act, "silu"))
-        return err_set(e, ERR_UNSUPPORTED, "hidden_act is \"%.64s\"; known are: silu", act);
     return ERR_NONE;
 }
 
@@ -39,7 +34,7 @@ static enum err_code read_counts(const struct hf_config *c, struct hparams *hp, 
             hp->head_dim = hp->n_embd / hp->n_head;
         }
     }
-    return hf_config_u32(c, "sliding_window", &hp->window, &found, e);
+    return ERR_NONE;
 }
 
 /* Path of a rotary parameter in the spelling that this file has. */
@@ -154,13 +149,12 @@ enum err_code hparams_from_hf(const struct tfile *f, struct hparams *hp, struct 
     TRY(find_arch(c, hp, e));
     hp->rope.pairing = hp->arch->hf_pairing;
     TRY(read_counts(c, hp, e));
-    hp->norm_eps = 1e-6f; /* transformers' default for both classes */
+    hp->norm_eps = 1e-6f; /* transformers' default of nearly every class */
     TRY(hf_config_f32(c, "rms_norm_eps", &hp->norm_eps, &found, e));
     TRY(hf_config_bool(c, "tie_word_embeddings", &hp->tied, &found, e));
-    TRY(hf_config_bool(c, "attention_bias", &hp->attn_bias, &found, e));
-    TRY(hf_config_bool(c, "mlp_bias", &hp->ffn_bias, &found, e));
     TRY(read_rope(c, hp, e));
     TRY(read_token(c, "bos_token_id", &hp->bos, e));
     TRY(read_token(c, "eos_token_id", &hp->eos, e));
-    return read_float_type(c, &hp->float_type, e);
+    TRY(read_float_type(c, &hp->float_type, e));
+    return hp->arch->read_hf(c, hp, e);
 }

@@ -87,6 +87,10 @@ struct arch {
     const char *const *hf_classes;  /* model_type values of config.json, NULL-terminated */
     bool permute_qk;                /* GGUF keeps rotary pairs as neighbours, Hugging Face as halves */
     enum rope_pairing gguf_pairing, hf_pairing;
+    /* What hparams_read does not know: reads the family's own keys into *hp, where the common ones stand already, and
+     * refuses variants that shape and block do not describe. Errors name the key. */
+    enum err_code (*read_hf)(const struct hf_config *c, struct hparams *hp, struct err *e);
+    enum err_code (*read_gguf)(const struct tfile *f, struct hparams *hp, struct err *e);
     /* Hugging Face's name of a slot, "model.layers.%u.self_attn.q_proj.weight"; NULL if it has no such weight. */
     const char *(*hf_name)(enum slot s);
     /* Ends of the names of tensors that may stand in a file and mean nothing, NULL-terminated. */

@@ -240,7 +240,7 @@ static void holes_are_used(void **state) {
 }
 
 /* Among holes the tightest is taken. Seven tensors of 512, 448, 384, 320, 256, 192 and 128 bytes live together and are
- * stacked: 0, 512, 960, 1344, 1664, 1920, 2112. Those at 0, 960, 1664 and 1920 end; then one of 128 bytes is made, which
+ * stacked: 0, 512, 960, 1344, 1664, 1920, 2112. Those at 0, 960, 1664 and 1920 end; then one of 128 bytes is made. It
  * finds holes of 512 at 0, 384 at 960 and 256 + 192 = 448 at 1664. */
 static void the_tightest_hole_is_taken(void **state) {
     (void)state;

@@ -685,7 +685,8 @@ static void gguf_keys(void **state) {
     assert_ok(read_gguf((struct gguf_change[]){ { "llama.rope.scaling.type", TEXT, 0, "yarn" },
                                                 { "llama.rope.scaling.factor", F32, 4, 0 },
                                                 { "llama.rope.scaling.attn_factor", F32, 0.5, 0 },
-                                                { "llama.rope.scaling.yarn_beta_fast", F32, 16, 0 }, { 0 } }, &hp, &e), &e);
+                                                { "llama.rope.scaling.yarn_beta_fast", F32, 16, 0 }, { 0 } },
+                        &hp, &e), &e);
     assert_float_equal(hp.rope.attn_factor, 0.5 * 1.138629436, 1e-6);
     assert_int_equal(hp.rope.original_ctx, 2048);
     assert_true(hp.rope.beta_fast == 16);
