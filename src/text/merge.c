@@ -40,9 +40,11 @@ static enum err_code set_size(struct merge_table *t, uint64_t n_slots, struct er
     return ERR_NONE;
 }
 
-enum err_code merge_init(struct merge_table *t, struct err *e) {
+enum err_code merge_init(struct merge_table *t, uint32_t n, struct err *e) {
+    uint64_t slots = 1024;
+    while (slots / 2 <= n) slots *= 2;
     *t = (struct merge_table){ 0 };
-    return set_size(t, 1024, e);
+    return set_size(t, slots, e);
 }
 
 void merge_fini(struct merge_table *t) {

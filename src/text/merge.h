@@ -10,7 +10,8 @@
 struct merge_slot { int32_t left, right; uint32_t rank; int32_t result; }; /* result -1: empty */
 struct merge_table { struct merge_slot *slot; uint32_t mask; uint32_t n; };
 
-enum err_code merge_init(struct merge_table *t, struct err *e);
+/* n: how many entries to make room for; more may come. */
+enum err_code merge_init(struct merge_table *t, uint32_t n, struct err *e);
 void merge_fini(struct merge_table *t);
 /* Ids >= 0, rank < UINT32_MAX. Of two entries for one pair the first stays. */
 enum err_code merge_add(struct merge_table *t, const struct merge_slot *pair, struct err *e);

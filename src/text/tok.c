@@ -62,7 +62,7 @@ enum err_code tok_open(const struct vocab *v, struct tok **out, struct err *e) {
     if (!t->bytes) TRY_OUT(rc, err_no_memory(e, v->n * sizeof(*t->bytes)));
     memset(t->byte_id, 0xff, sizeof(t->byte_id));
     TRY_OUT(rc, strmap_init(&t->map, t->bytes, v->n, e));
-    TRY_OUT(rc, merge_init(&t->merges, e));
+    TRY_OUT(rc, merge_init(&t->merges, v->n_merges, e));
     TRY_OUT(rc, v->model == VOCAB_BPE ? bpe_open(t, e) : spm_open(t, e));
     unsigned user = 1u << TOKEN_USER, all = user | 1u << TOKEN_CONTROL | 1u << TOKEN_UNKNOWN;
     TRY_OUT(rc, special_init(&t->special, v, all, &t->arena, e));

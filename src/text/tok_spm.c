@@ -119,13 +119,19 @@ enum err_code spm_open(struct tok *t, struct err *e) {
     return fill_merges(t, e);
 }
 
+static bool has_bytes(const struct tok *t, const char *p, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        if (t->byte_id[(uint8_t)p[i]] < 0) return false;
+    }
+    return true;
+}
+
 /* A character without a piece: its bytes, or the unknown token, one for a run of such characters. */
-static enum err_code put_unknown(struct tok_job *j, const char *p, size_t n, bool again, struct err *e) {
-    bool all = true;
-    for (size_t i = 0; i < n; i++) all = all && j->t->byte_id[(uint8_t)p[i]] >= 0;
-    for (size_t i = 0; all && i < n; i++) TRY(tok_put(j, j->t->byte_id[(uint8_t)p[i]], e));
-    if (all || again || j->t->v->unk < 0) return ERR_NONE;
-    return tok_put(j, j->t->v->unk, e);
+static enum err_code put_unknown(struct tok_job *j, const char *p, size_t n, bool *unknown_before, struct err *e) {
+    bool known = has_bytes(j->t, p, n), again = *unknown_before;
+    *unknown_before = !known;
+    for (size_t i = 0; known && i < n; i++) TRY(tok_put(j, j->t->byte_id[(uint8_t)p[i]], e));
+    return known || again || j->t->v->unk < 0 ? ERR_NONE : tok_put(j, j->t->v->unk, e);
 }
 
 /* A broken byte has length 1 and is no piece, so it falls back like any character. */
@@ -142,10 +148,15 @@ static enum err_code merge_word(struct tok_job *j, struct str s, struct err *e) 
     }
     w->n = n;
     TRY(merge_run(&j->t->merges, w, e));
+    bool unknown = false;
     for (size_t i = 0; i < w->n; i++) {
         size_t end = i + 1 < w->n ? w->off[i + 1] : s.n;
-        if (w->id[i] >= 0) TRY(tok_put(j, w->id[i], e));
-        else TRY(put_unknown(j, s.p + w->off[i], end - w->off[i], i && w->id[i - 1] < 0, e));
+        if (w->id[i] < 0) {
+            TRY(put_unknown(j, s.p + w->off[i], end - w->off[i], &unknown, e));
+            continue;
+        }
+        unknown = false;
+        TRY(tok_put(j, w->id[i], e));
     }
     return ERR_NONE;
 }

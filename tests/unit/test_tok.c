@@ -1,0 +1,597 @@
+/* The tokenizer's parts and its interface on small vocabularies made here, where the right ids follow by hand. Real
+ * vocabularies are in test_tok_reference. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "base/log.h"
+#include "base/rng.h"
+#include "text/bytes.h"
+#include "text/merge.h"
+#include "text/pretok.h"
+#include "text/special.h"
+#include "text/tok.h"
+
+static void check_rc(enum err_code rc, const struct err *e) {
+    if (rc) fail_msg("%s", e->msg);
+}
+
+/* --- Bytes --- */
+
+static void alphabet_is_gpt2s(void **state) {
+    (void)state;
+    /* As GPT-2's vocab.json has them: space is U+0120, newline U+010A, DEL U+0121, byte A0 U+0142, soft hyphen U+0143. */
+    assert_int_equal(alphabet_of_byte('A'), 'A');
+    assert_int_equal(alphabet_of_byte(' '), 0x120);
+    assert_int_equal(alphabet_of_byte('\n'), 0x10a);
+    assert_int_equal(alphabet_of_byte(0x7f), 0x121);
+    assert_int_equal(alphabet_of_byte(0xa0), 0x142);
+    assert_int_equal(alphabet_of_byte(0xad), 0x143);
+    assert_int_equal(alphabet_of_byte(0xff), 0xff);
+    for (int b = 0; b < 256; b++) assert_int_equal(byte_of_alphabet(alphabet_of_byte((uint8_t)b)), b);
+    assert_int_equal(byte_of_alphabet(' '), -1);
+    assert_int_equal(byte_of_alphabet(0x144), -1);
+    char out[8];
+    assert_int_equal(bytes_of_piece(STR("\xc4\xa0" "a\xc4\x8a"), out), 3);
+    assert_memory_equal(out, " a\n", 3);
+    /* U+0144 is no byte, so the piece stands for itself. */
+    assert_int_equal(bytes_of_piece(STR("\xc4\xa0\xc5\x84"), out), 4);
+    assert_memory_equal(out, "\xc4\xa0\xc5\x84", 4);
+}
+
+static void check_text(struct str in, enum broken_rule rule, bool last, const char *want, size_t want_used) {
+    struct buf out = { 0 };
+    size_t used = bytes_to_text(in, rule, last, &out);
+    assert_int_equal(out.n, strlen(want));
+    if (out.n) assert_memory_equal(out.p, want, out.n);
+    assert_int_equal(used, want_used);
+    buf_fini(&out);
+}
+
+#define R "\xef\xbf\xbd"
+static void broken_bytes_become_replacements(void **state) {
+    (void)state;
+    /* The examples of the Unicode Standard, tables 3-8 to 3-11. */
+    check_text(STR("\xc0\xaf\xe0\x80\xbf\xf0\x81\x82\x41"), BROKEN_PART, true, R R R R R R R R "A", 9);
+    check_text(STR("\xed\xa0\x80\xed\xbf\xbf\xed\xaf\x41"), BROKEN_PART, true, R R R R R R R R "A", 9);
+    check_text(STR("\xf4\x91\x92\x93\xff\x41\x80\xbf\x42"), BROKEN_PART, true, R R R R R "A" R R "B", 9);
+    check_text(STR("\xe1\x80\xe2\xf0\x91\x92\xf1\xbf\x41"), BROKEN_PART, true, R R R R "A", 9);
+    check_text(STR("\xe1\x80\xe2\xf0\x91\x92\xf1\xbf\x41"), BROKEN_BYTE, true, R R R R R R R R "A", 9);
+    /* An unfinished end is held back while more may come; an end that cannot be finished is not. */
+    check_text(STR("a\xf0\x9f\xa6"), BROKEN_PART, false, "a", 1);
+    check_text(STR("a\xf0\x9f\xa6"), BROKEN_PART, true, "a" R, 4);
+    check_text(STR("a\xf0\x9f\xa6"), BROKEN_BYTE, true, "a" R R R, 4);
+    check_text(STR("a\xf0\x9f\xa6\xf0\x9f"), BROKEN_PART, false, "a" R, 4);
+    check_text(STR("a\xc0"), BROKEN_PART, false, "a" R, 2);
+    check_text(STR("\xf0\x9f\xa6\x99"), BROKEN_PART, false, "\xf0\x9f\xa6\x99", 4);
+}
+
+/* --- Merging --- */
+
+/* The definition, step by step: the lowest rank, the leftmost of equals. */
+static size_t merge_plainly(const struct merge_slot *table, size_t n_table, int32_t *id, size_t n) {
+    for (;;) {
+        const struct merge_slot *best = NULL;
+        size_t at = 0;
+        for (size_t i = 0; i + 1 < n; i++) {
+            for (size_t k = 0; k < n_table; k++) {
+                if (table[k].left != id[i] || table[k].right != id[i + 1]) continue;
+                if (!best || table[k].rank < best->rank) {
+                    best = &table[k];
+                    at = i;
+                }
+                break;
+            }
+        }
+        if (!best) return n;
+        id[at] = best->result;
+        memmove(id + at + 1, id + at + 2, (n - at - 2) * sizeof(*id));
+        n--;
+    }
+}
+
+/* Random tables over few symbols, some ranks equal, and words on both sides of where merging changes its method. */
+static void merges_follow_the_definition(void **state) {
+    (void)state;
+    struct rng rng;
+    rng_seed(&rng, 7);
+    for (int round = 0; round < 300; round++) {
+        struct merge_table t;
+        struct merge_word w = { 0 };
+        struct merge_slot list[24];
+        struct err e = { 0 };
+        int32_t plain[200];
+        size_t n_table = 1 + rng_below(&rng, 24), n = 1 + rng_below(&rng, 200);
+        check_rc(merge_init(&t, 0, &e), &e);
+        for (size_t k = 0; k < n_table; k++) {
+            uint32_t rank = round % 2 ? (uint32_t)k : rng_below(&rng, 6);
+            list[k] = (struct merge_slot){ (int32_t)rng_below(&rng, 8), (int32_t)rng_below(&rng, 8), rank,
+                                           (int32_t)rng_below(&rng, 8) };
+            check_rc(merge_add(&t, &list[k], &e), &e);
+        }
+        check_rc(merge_reserve(&w, n, &e), &e);
+        for (size_t i = 0; i < n; i++) {
+            plain[i] = w.id[i] = rng_below(&rng, 20) ? (int32_t)rng_below(&rng, 4) : -1;
+            w.off[i] = (uint32_t)i;
+        }
+        w.n = n;
+        n = merge_plainly(list, n_table, plain, n);
+        check_rc(merge_run(&t, &w, &e), &e);
+        assert_int_equal(w.n, n);
+        assert_memory_equal(w.id, plain, n * sizeof(*plain));
+        for (size_t i = 1; i < n; i++) assert_true(w.off[i] > w.off[i - 1]);
+        merge_fini(&t);
+        merge_word_fini(&w);
+    }
+}
+
+/* --- Words --- */
+
+static enum err_code note_word(void *user, const char *p, size_t n, struct err *e) {
+    struct buf *b = user;
+    buf_add(b, p, n);
+    buf_addc(b, '|');
+    return buf_status(b, e);
+}
+
+static void split(const char *rule, struct str text, struct buf *out) {
+    struct err e = { 0 };
+    struct pretok *p;
+    struct pretok_run run;
+    buf_clear(out);
+    buf_addz(out, "");
+    assert_non_null(pretok_rule_named(str_of(rule)));
+    check_rc(pretok_open(pretok_rule_named(str_of(rule)), &p, &e), &e);
+    check_rc(pretok_run_init(p, &run, &e), &e);
+    check_rc(pretok_split(p, &run, text, note_word, out, &e), &e);
+    pretok_run_fini(&run);
+    pretok_close(p);
+}
+
+static void check_words(const char *rule, const char *text, const char *want) {
+    struct buf got = { 0 };
+    split(rule, str_of(text), &got);
+    assert_string_equal(got.p, want);
+    buf_fini(&got);
+}
+
+/* Worked out by hand from the expressions. */
+static void rules_cut_words(void **state) {
+    (void)state;
+    check_words("gpt-2", "Hello, world's 12345  x\n\n y", "Hello|,| world|'s| 12345| | x|\n\n| y|");
+    check_words("smollm", "a 123 b", "a| |1|2|3| b|");
+    check_words("llama-bpe", "Hello, world'S 12345  x\n\n y", "Hello|,| world|'S| |123|45| | x|\n\n| y|");
+    check_words("llama3", "f(x)\n  return;", "f|(x|)\n| | return|;|");
+    check_words("qwen2", "a 123", "a| |1|2|3|");
+    check_words("tekken", "camelCase HTTPServer/x", "camel|Case| HTTPServer|/x|");
+    check_words("default", "Hi, you've 1234!", "Hi|,| you|'|ve| |123|4|!|");
+    /* Class \s has U+0085 but not U+180E, as Unicode says since 6.3; U+017F is an s without case. */
+    check_words("llama-bpe", "!\xe1\xa0\x8e!\xc2\x85", "!\xe1\xa0\x8e!|\xc2\x85|");
+    check_words("llama-bpe", "it'\xc5\xbf", "it|'\xc5\xbf|");
+}
+
+static const char *const rule_names[] = {
+    "llama-bpe", "dbrx", "qwen2", "stablelm2", "qwen35", "gpt-2", "smollm", "falcon", "tekken", "gpt-4o", "deepseek-v3",
+    "deepseek-coder", "seed-coder", "bloom", "viking", "default",
+};
+
+/* Whatever the rule, words make up the text again; and a long run of anything does not exhaust the matcher. */
+static void words_are_the_text(void **state) {
+    (void)state;
+    static const char *const runs[] = { "a", "A", " ", "\n", "1", "'", "!", "\xe4\xb8\x80", " \n", "aB", "\xcc\x81" };
+    for (size_t r = 0; r < ARRAY_LEN(rule_names); r++) {
+        for (size_t k = 0; k < ARRAY_LEN(runs); k++) {
+            struct buf text = { 0 }, words = { 0 };
+            while (text.n < 200000) buf_addz(&text, runs[k]);
+            buf_addz(&text, "x 1\t'Re \xc3\x89t\xc3\xa9 \xe4\xb8\xad 4567 ,.|\r\n end");
+            split(rule_names[r], (struct str){ text.p, text.n }, &words);
+            size_t at = 0;
+            for (size_t i = 0; i < words.n; i++) { /* a word's end or the text's own bar */
+                if (at < text.n && words.p[i] == text.p[at]) at++;
+                else assert_int_equal(words.p[i], '|');
+            }
+            assert_int_equal(at, text.n);
+            buf_fini(&text);
+            buf_fini(&words);
+        }
+    }
+}
+
+static void rules_are_found(void **state) {
+    (void)state;
+    const struct pretok_rule *llama = pretok_rule_named(STR("llama-v3")), *dbrx = pretok_rule_named(STR("dbrx"));
+    struct str re = str_of(llama->re[0]);
+    assert_ptr_equal(llama, pretok_rule_named(STR("llama-bpe")));
+    assert_null(pretok_rule_named(STR("llama")));
+    assert_null(pretok_rule_named(STR("")));
+    assert_null(pretok_rule_named(STR("llama-bpe llama3")));
+    assert_true(str_eqz(pretok_rule_name(llama), "llama-bpe"));
+    /* The same expression, told apart by what else the file says. */
+    assert_ptr_equal(pretok_rule_like(&re, 1, PRETOK_IGNORE_MERGES), llama);
+    assert_ptr_equal(pretok_rule_like(&re, 1, 0), dbrx);
+    assert_null(pretok_rule_like(&STR("[a-z]+"), 1, 0));
+    assert_null(pretok_rule_like(&re, 0, 0));
+}
+
+/* --- Whole tokenizers --- */
+
+/* A vocabulary from a list "kind text" with scores going down; texts are literals. */
+struct row { enum token_kind kind; const char *text; };
+
+static void make_vocab(struct vocab *v, enum vocab_model model, const struct row *rows, uint32_t n) {
+    *v = (struct vocab){ .model = model, .n = n, .bos = -1, .eos = -1, .unk = -1, .pad = -1, .eot = -1 };
+    v->piece = arena_alloc(&v->arena, n, sizeof(*v->piece));
+    v->kind = arena_alloc(&v->arena, n, 1);
+    v->score = arena_alloc(&v->arena, n, sizeof(*v->score));
+    for (uint32_t i = 0; i < n; i++) {
+        v->piece[i] = str_of(rows[i].text);
+        v->kind[i] = (uint8_t)rows[i].kind;
+        v->score[i] = -(float)i;
+    }
+    strcpy(v->pre, "gpt-2");
+}
+
+/* "1 2 3" */
+static void check_ids(const struct tok *t, struct str text, unsigned flags, const char *want) {
+    struct err e = { 0 };
+    struct buf got = { 0 };
+    int32_t *ids;
+    size_t n;
+    check_rc(tok_encode(t, text, flags, &ids, &n, &e), &e);
+    buf_addz(&got, "");
+    for (size_t i = 0; i < n; i++) buf_addf(&got, "%s%d", i ? " " : "", ids[i]);
+    assert_string_equal(got.p, want);
+    buf_fini(&got);
+    mem_free(ids);
+}
+
+static void check_decoded(const struct tok *t, const int32_t *ids, size_t n, bool skip, const char *want) {
+    struct err e = { 0 };
+    struct buf got = { 0 };
+    check_rc(tok_decode(t, ids, n, skip, &got, &e), &e);
+    assert_int_equal(got.n, strlen(want));
+    if (got.n) assert_memory_equal(got.p, want, got.n);
+    buf_fini(&got);
+}
+
+static const struct row spm_rows[] = {
+    { TOKEN_UNKNOWN, "<unk>" },   { TOKEN_CONTROL, "<s>" },     { TOKEN_CONTROL, "</s>" }, /* 0 1 2 */
+    { TOKEN_USER, "<s><t>" },     { TOKEN_NORMAL, "ab" },       { TOKEN_NORMAL, "bc" },    /* 3 4 5 */
+    { TOKEN_NORMAL, "\xe2\x96\x81" "a" }, { TOKEN_NORMAL, "\xe2\x96\x81\xe2\x96\x81" },    /* 6 7 */
+    { TOKEN_NORMAL, "\xe2\x96\x81" },     { TOKEN_NORMAL, "a" },                           /* 8 9 */
+    { TOKEN_NORMAL, "b" },        { TOKEN_NORMAL, "c" },        { TOKEN_BYTE, "<0xC3>" },  /* 10 11 12 */
+    { TOKEN_BYTE, "<0xA9>" },     { TOKEN_NORMAL, "\xe2\x96\x81" "ab" },                   /* 13 14 */
+};
+
+static void spm_rules(void **state) {
+    (void)state;
+    struct vocab v;
+    struct tok *t;
+    struct err e = { 0 };
+    make_vocab(&v, VOCAB_SPM, spm_rows, ARRAY_LEN(spm_rows));
+    v.bos = 1;
+    v.eos = 2;
+    v.unk = 0;
+    v.add_bos = v.add_space_prefix = true;
+    check_rc(tok_open(&v, &t, &e), &e);
+    check_ids(t, STR(""), 0, "");
+    check_ids(t, STR(""), TOK_ADD_SPECIAL, "1");
+    check_ids(t, STR("a"), TOK_ADD_SPECIAL, "1 6");
+    /* _abc: ab scores higher than bc and _a, then _ + ab makes _ab. */
+    check_ids(t, STR("abc"), 0, "14 11");
+    check_ids(t, STR(" abc"), 0, "7 4 11");
+    /* A byte without a piece of its own is unknown, once for a run. */
+    check_ids(t, STR("a\xc3\xa9zzb"), 0, "6 12 13 0 10");
+    /* The longest special piece wins, user-defined ones even as plain text, and each stretch gets its space. */
+    check_ids(t, STR("a<s>b"), TOK_PARSE_SPECIAL, "6 1 8 10");
+    check_ids(t, STR("a<s><t>b"), TOK_PARSE_SPECIAL, "6 3 8 10");
+    check_ids(t, STR("a<s><t>b"), 0, "6 3 8 10");
+    check_ids(t, STR("<s>"), TOK_PARSE_SPECIAL, "1");
+    check_ids(t, STR("<s>"), 0, "8 0");
+    check_decoded(t, (int32_t[]){ 1, 14, 11, 2 }, 4, true, "abc");
+    check_decoded(t, (int32_t[]){ 1, 14, 11, 2 }, 4, false, "<s> abc</s>");
+    check_decoded(t, (int32_t[]){ 12, 13, 12 }, 3, false, "\xc3\xa9" R);
+    tok_close(t);
+    v.prefix_space_first_only = true;
+    check_rc(tok_open(&v, &t, &e), &e);
+    check_ids(t, STR("a<s>b"), TOK_PARSE_SPECIAL, "6 1 10");
+    check_ids(t, STR("<s>b"), TOK_PARSE_SPECIAL, "1 10");
+    tok_close(t);
+    v.prefix_space_once = true;
+    check_rc(tok_open(&v, &t, &e), &e);
+    check_ids(t, STR(" abc"), 0, "14 11");
+    tok_close(t);
+    v.add_space_prefix = false;
+    check_rc(tok_open(&v, &t, &e), &e);
+    check_ids(t, STR("abc"), 0, "4 11");
+    check_decoded(t, (int32_t[]){ 14 }, 1, false, " ab");
+    tok_close(t);
+    vocab_fini(&v);
+}
+
+/* Where a piece goes on behind a space, words cannot be merged apart: a_b is reached over a_. */
+static void spm_merges_across_spaces(void **state) {
+    (void)state;
+    static const struct row rows[] = {
+        { TOKEN_NORMAL, "a\xe2\x96\x81" "b" }, { TOKEN_NORMAL, "a\xe2\x96\x81" }, { TOKEN_NORMAL, "\xe2\x96\x81" },
+        { TOKEN_NORMAL, "a" }, { TOKEN_NORMAL, "b" },
+    };
+    struct vocab v;
+    struct tok *t;
+    struct err e = { 0 };
+    make_vocab(&v, VOCAB_SPM, rows, ARRAY_LEN(rows));
+    check_rc(tok_open(&v, &t, &e), &e);
+    check_ids(t, STR("a b a"), 0, "0 2 3");
+    tok_close(t);
+    vocab_fini(&v);
+}
+
+/* Words are remembered within a call, but not beyond the stretch of text that they point into. */
+static void many_stretches(void **state) {
+    (void)state;
+    struct vocab v;
+    struct tok *t;
+    struct err e = { 0 };
+    struct buf text = { 0 }, want = { 0 };
+    make_vocab(&v, VOCAB_SPM, spm_rows, ARRAY_LEN(spm_rows));
+    v.add_space_prefix = true;
+    check_rc(tok_open(&v, &t, &e), &e);
+    for (int i = 0; i < 400; i++) {
+        buf_addz(&text, i % 3 ? "ab c<s>" : "ab ab<s>");
+        buf_addf(&want, "%s14 %s 1", i ? " " : "", i % 3 ? "8 11" : "14");
+    }
+    check_ids(t, (struct str){ text.p, text.n }, TOK_PARSE_SPECIAL, want.p);
+    buf_fini(&text);
+    buf_fini(&want);
+    tok_close(t);
+    vocab_fini(&v);
+}
+
+/* 256 bytes in the alphabet, then pieces of two; ids of the bytes are the bytes. */
+static void make_bytes(struct vocab *v, const char *const *merges, uint32_t n_merges, uint32_t n_more) {
+    uint32_t n = 256 + n_merges + n_more;
+    *v = (struct vocab){ .model = VOCAB_BPE, .n = n, .bos = -1, .eos = -1, .unk = -1, .pad = -1, .eot = -1 };
+    v->piece = arena_alloc(&v->arena, n, sizeof(*v->piece));
+    v->kind = arena_alloc(&v->arena, n, 1);
+    v->merge = arena_alloc(&v->arena, n_merges + 1, sizeof(*v->merge));
+    v->n_merges = n_merges;
+    strcpy(v->pre, "llama-bpe");
+    for (uint32_t i = 0; i < 256; i++) {
+        char *p = arena_alloc(&v->arena, 4, 1);
+        v->piece[i] = (struct str){ p, utf8_put(alphabet_of_byte((uint8_t)i), p) };
+        v->kind[i] = TOKEN_NORMAL;
+    }
+    for (uint32_t i = 0; i < n_merges; i++) {
+        const char *gap = strchr(merges[i] + 1, ' ');
+        size_t left = (size_t)(gap - merges[i]), right = strlen(gap + 1);
+        char *p = arena_alloc(&v->arena, left + right, 1);
+        memcpy(p, merges[i], left);
+        memcpy(p + left, gap + 1, right);
+        v->merge[i] = str_of(merges[i]);
+        v->piece[256 + i] = (struct str){ p, left + right };
+        v->kind[256 + i] = TOKEN_NORMAL;
+    }
+}
+
+static void bpe_rules(void **state) {
+    (void)state;
+    static const char *const merges[] = { "b c", "a b", "ab c", "\xc4\xa0 a", "a a", "aa aa" }; /* 256 .. 261 */
+    struct vocab v;
+    struct tok *t;
+    struct err e = { 0 };
+    make_bytes(&v, merges, ARRAY_LEN(merges), 2);
+    v.piece[262] = STR("<|im_end|>");
+    v.kind[262] = TOKEN_CONTROL;
+    v.piece[263] = STR("<tool>");
+    v.kind[263] = TOKEN_USER;
+    v.bos = v.eos = 5;
+    check_rc(tok_open(&v, &t, &e), &e);
+    check_ids(t, STR("abc"), 0, "97 256"); /* b c comes before a b */
+    check_ids(t, STR("ab abc"), 0, "257 259 256");
+    check_ids(t, STR("aaaaa"), 0, "261 97");
+    check_ids(t, STR("a<|im_end|>b"), TOK_PARSE_SPECIAL, "97 262 98");
+    check_ids(t, STR("<|im_end|>"), 0, "60 124 105 109 95 101 110 100 124 62");
+    check_ids(t, STR("<tool>"), 0, "263");
+    check_ids(t, STR("a"), TOK_ADD_SPECIAL, "97"); /* there is a begin token, but the vocabulary does not ask for it */
+    assert_true(tok_is_eog(t, 5) && tok_is_eog(t, 262));
+    assert_false(tok_is_eog(t, 263) || tok_is_eog(t, 97) || tok_is_eog(t, -1) || tok_is_eog(t, 264));
+    tok_close(t);
+    v.add_bos = v.add_eos = v.ignore_merges = true;
+    check_rc(tok_open(&v, &t, &e), &e);
+    check_ids(t, STR("abc"), TOK_ADD_SPECIAL, "5 258 5"); /* a piece as a whole */
+    tok_close(t);
+    vocab_fini(&v);
+}
+
+/* Any bytes come back as they were, and where they are text, decoding gives that text. */
+static void bytes_survive(void **state) {
+    (void)state;
+    static const char *const merges[] = { "\xc3\x83 \xc2\xa9", "a b" };
+    struct vocab v;
+    struct tok *t;
+    struct err e = { 0 };
+    struct rng rng;
+    rng_seed(&rng, 3);
+    make_bytes(&v, merges, ARRAY_LEN(merges), 0);
+    check_rc(tok_open(&v, &t, &e), &e);
+    for (int round = 0; round < 500; round++) {
+        char text[300];
+        struct buf back = { 0 };
+        int32_t *ids;
+        size_t n_text = rng_below(&rng, sizeof(text)), n;
+        for (size_t i = 0; i < n_text; i++) text[i] = (char)(rng_below(&rng, 3) ? rng_u32(&rng) : rng_u32(&rng) % 128);
+        check_rc(tok_encode(t, (struct str){ text, n_text }, 0, &ids, &n, &e), &e);
+        for (size_t i = 0; i < n; i++) check_rc(tok_piece(t, ids[i], &back, &e), &e);
+        assert_int_equal(back.n, n_text);
+        if (n_text) assert_memory_equal(back.p, text, n_text);
+        buf_clear(&back);
+        check_rc(tok_decode(t, ids, n, false, &back, &e), &e);
+        assert_true(utf8_valid(back.p, back.n));
+        buf_fini(&back);
+        mem_free(ids);
+    }
+    tok_close(t);
+    vocab_fini(&v);
+}
+
+/* Long words of one letter: a million letters are 250,000 pieces of four. A quadratic method would take hours. */
+static void long_words_end(void **state) {
+    (void)state;
+    static const char *const merges[] = { "a a", "aa aa", "\xc4\xa0 \xc4\xa0" };
+    const size_t n_text = 1000000;
+    struct vocab v;
+    struct tok *t;
+    struct err e = { 0 };
+    int32_t *ids;
+    size_t n;
+    char *text = mem_alloc(n_text, 1);
+    make_bytes(&v, merges, ARRAY_LEN(merges), 0);
+    check_rc(tok_open(&v, &t, &e), &e);
+    memset(text, 'a', n_text);
+    check_rc(tok_encode(t, (struct str){ text, n_text }, 0, &ids, &n, &e), &e);
+    assert_int_equal(n, n_text / 4);
+    for (size_t i = 0; i < n; i++) assert_int_equal(ids[i], 257);
+    mem_free(ids);
+    memset(text, ' ', n_text);
+    check_rc(tok_encode(t, (struct str){ text, n_text }, 0, &ids, &n, &e), &e);
+    assert_int_equal(n, n_text / 2);
+    mem_free(ids);
+    mem_free(text);
+    tok_close(t);
+    vocab_fini(&v);
+}
+
+static void stream_holds_characters_together(void **state) {
+    (void)state;
+    struct vocab v;
+    struct tok *t;
+    struct tok_stream s;
+    struct buf out = { 0 };
+    struct err e = { 0 };
+    static const int32_t ids[] = { 'a', 0xf0, 0x9f, 0xa6, 0x99, 0xe2, 'b', 0xff, 0xe2, 0x82 };
+    static const size_t bytes_after[] = { 1, 1, 1, 1, 5, 5, 9, 12, 12, 12 };
+    make_bytes(&v, NULL, 0, 0);
+    check_rc(tok_open(&v, &t, &e), &e);
+    tok_stream_init(&s, t, false);
+    for (size_t i = 0; i < ARRAY_LEN(ids); i++) {
+        check_rc(tok_stream_push(&s, ids[i], &out, &e), &e);
+        assert_int_equal(out.n, bytes_after[i]);
+    }
+    tok_stream_end(&s, &out);
+    assert_string_equal(out.p, "a\xf0\x9f\xa6\x99" R "b" R R);
+    tok_stream_fini(&s);
+    buf_fini(&out);
+    tok_close(t);
+    vocab_fini(&v);
+}
+
+static void check_refused(struct vocab *v, enum err_code want, const char *word) {
+    struct tok *t;
+    struct err e = { 0 };
+    assert_int_equal(tok_open(v, &t, &e), want);
+    assert_null(t);
+    assert_non_null(strstr(e.msg, word));
+}
+
+static void wrong_input_is_refused(void **state) {
+    (void)state;
+    struct vocab v = { 0 };
+    struct tok *t;
+    struct buf out = { 0 };
+    struct err e = { 0 };
+    check_refused(&v, ERR_UNSUPPORTED, "no tokenizer");
+    make_bytes(&v, NULL, 0, 0);
+    v.eos = 256;
+    check_refused(&v, ERR_FORMAT, "256");
+    v.eos = -1;
+    check_rc(tok_open(&v, &t, &e), &e);
+    assert_int_equal(tok_decode(t, (int32_t[]){ 256 }, 1, false, &out, &e), ERR_USAGE);
+    assert_int_equal(tok_piece(t, -1, &out, &e), ERR_USAGE);
+    assert_non_null(strstr(e.msg, "-1"));
+    tok_close(t);
+    tok_close(NULL);
+    vocab_fini(&v);
+    make_vocab(&v, VOCAB_SPM, spm_rows, ARRAY_LEN(spm_rows));
+    v.kind[4] = TOKEN_BYTE;
+    check_refused(&v, ERR_FORMAT, "ab");
+    v.kind[4] = TOKEN_NORMAL;
+    v.score[4] = NAN;
+    check_refused(&v, ERR_FORMAT, "score");
+    vocab_fini(&v);
+    buf_fini(&out);
+}
+
+static void note_line(void *user, enum log_level level, const char *line) {
+    if (level == LOG_WARN) snprintf(user, 200, "%s", line);
+}
+
+static void unknown_rule_warns(void **state) {
+    (void)state;
+    struct vocab v;
+    struct tok *t;
+    struct err e = { 0 };
+    char line[200] = "";
+    make_bytes(&v, NULL, 0, 0);
+    strcpy(v.pre, "no-such-rule");
+    log_set(note_line, line);
+    check_rc(tok_open(&v, &t, &e), &e);
+    log_set(NULL, NULL);
+    assert_non_null(strstr(line, "no-such-rule"));
+    tok_close(t);
+    vocab_fini(&v);
+}
+
+static void same_vocabularies(void **state) {
+    (void)state;
+    struct vocab a, b;
+    char why[100];
+    make_bytes(&a, NULL, 0, 1);
+    make_bytes(&b, NULL, 0, 1);
+    a.piece[256] = b.piece[256] = STR("<x>");
+    a.kind[256] = b.kind[256] = TOKEN_USER;
+    assert_true(vocab_same(&a, &b, why, sizeof(why)));
+    b.piece[256] = STR("<y>");
+    assert_false(vocab_same(&a, &b, why, sizeof(why)));
+    assert_non_null(strstr(why, "<y>"));
+    b.piece[256] = STR("<x>");
+    b.kind[256] = TOKEN_CONTROL;
+    assert_false(vocab_same(&a, &b, NULL, 0));
+    b.kind[256] = TOKEN_USER;
+    b.bos = 3;
+    assert_false(vocab_same(&a, &b, NULL, 0));
+    b.bos = -1;
+    b.n--;
+    assert_false(vocab_same(&a, &b, why, sizeof(why)));
+    assert_non_null(strstr(why, "257"));
+    vocab_fini(&a);
+    vocab_fini(&b);
+    vocab_fini(&b);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(alphabet_is_gpt2s),
+        cmocka_unit_test(broken_bytes_become_replacements),
+        cmocka_unit_test(merges_follow_the_definition),
+        cmocka_unit_test(rules_cut_words),
+        cmocka_unit_test(words_are_the_text),
+        cmocka_unit_test(rules_are_found),
+        cmocka_unit_test(spm_rules),
+        cmocka_unit_test(spm_merges_across_spaces),
+        cmocka_unit_test(many_stretches),
+        cmocka_unit_test(bpe_rules),
+        cmocka_unit_test(bytes_survive),
+        cmocka_unit_test(long_words_end),
+        cmocka_unit_test(stream_holds_characters_together),
+        cmocka_unit_test(wrong_input_is_refused),
+        cmocka_unit_test(unknown_rule_warns),
+        cmocka_unit_test(same_vocabularies),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
