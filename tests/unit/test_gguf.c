@@ -591,6 +591,37 @@ static void any_shard_opens_the_set(void **state) {
     mem_free((void *)two.p);
 }
 
+/* A sparse file: 5 GiB of zeros, then 1.0 and 2.0. */
+static void offsets_pass_4_gib(void **state) {
+    (void)state;
+    static const uint64_t big[2] = { 1 << 20, 1280 }, small[1] = { 2 };
+    static const float values[2] = { 1, 2 };
+    struct gguf_writer *w;
+    struct buf header = { 0 };
+    struct tfile *f;
+    uint64_t total;
+    gguf_writer_new(&w, NULL);
+    assert_int_equal(gguf_writer_tensor(w, "big", QTYPE_F32, 2, big, NULL), ERR_NONE);
+    assert_int_equal(gguf_writer_tensor(w, "small", QTYPE_F32, 1, small, NULL), ERR_NONE);
+    assert_int_equal(gguf_writer_header(w, &header, NULL), ERR_NONE);
+    assert_int_equal(gguf_writer_total_bytes(w, &total, NULL), ERR_NONE);
+    assert_int_equal(total, header.n + ((uint64_t)5 << 30) + 32);
+    gguf_writer_free(w);
+    write_bytes(scratch("big.gguf"), header.p, header.n);
+    FILE *out = fopen(scratch("big.gguf"), "r+b");
+    assert_non_null(out);
+    assert_int_equal(fseeko(out, (off_t)(total - 32), SEEK_SET), 0);
+    assert_int_equal(fwrite(values, sizeof(values), 1, out), 1);
+    assert_int_equal(fclose(out), 0);
+    assert_int_equal(tfile_open(scratch("big.gguf"), 0, &f, NULL), ERR_NONE);
+    const struct tfile_tensor *t = tfile_find(f, "small");
+    assert_int_equal(t->file_off, total - 32);
+    assert_memory_equal(t->data, values, sizeof(values));
+    tfile_close(f);
+    unlink(scratch("big.gguf"));
+    buf_fini(&header);
+}
+
 static void other_paths_are_refused(void **state) {
     (void)state;
     write_bytes(scratch("text.txt"), "hello world, hello", 18);
@@ -648,6 +679,7 @@ int main(void) {
         cmocka_unit_test(interrupted_runs_resume),
         cmocka_unit_test(split_sets_equal_the_corpus),
         cmocka_unit_test(any_shard_opens_the_set),
+        cmocka_unit_test(offsets_pass_4_gib),
         cmocka_unit_test(other_paths_are_refused),
         cmocka_unit_test(llama_cpp_files_are_read),
     };
