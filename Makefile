@@ -23,8 +23,10 @@ test:
 	tools/setup.sh --tests
 	tests/run.sh
 
+# DESTDIR is honoured. Without it the loader has to learn of the new library.
 install: all
 	meson install -C $(BUILD) --no-rebuild
+	test -n "$(DESTDIR)" || ldconfig
 
 clean:
 	rm -rf $(BUILD) build-test build-asan build-tsan
