@@ -1,6 +1,7 @@
 /* The registry of devices: one row a back end. */
 #include "backend/backend.h"
 #include <string.h>
+#include "backend/cpu/cpu_dev.h"
 #include "backend/ref/ref_dev.h"
 
 static const struct {
@@ -8,6 +9,7 @@ static const struct {
     enum err_code (*open)(const struct backend_options *o, struct backend **out, struct err *e);
 } devices[] = {
     { "ref", ref_open },
+    { "cpu", cpu_open },
 };
 
 enum err_code backend_open(const char *name, const struct backend_options *o, struct backend **out, struct err *e) {

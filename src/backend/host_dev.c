@@ -44,7 +44,7 @@ enum err_code host_alloc(struct backend *b, uint64_t bytes, uint32_t *buffer, st
 enum err_code host_import(struct backend *b, const void *host, uint64_t bytes, uint32_t *buffer, struct err *e) {
     if (!host) return err_set(e, ERR_INTERNAL, "no memory to import");
     /* The const comes back as `lent`: compile refuses programs that write here, and so does upload. */
-    struct host_buffer hb = { .p = (uint8_t *)(uintptr_t)host, .bytes = bytes, .lent = true };
+    struct host_buffer hb = { .p = (uint8_t *)host, .bytes = bytes, .lent = true };
     return add_buffer(dev(b), hb, buffer, e);
 }
 

@@ -1,0 +1,118 @@
+/* The CPU device: buffers and graphs of host_dev, a pool of threads, the kernels of this machine.
+ *
+ * A program runs inside submit, operation after operation, each spread over the pool. Nothing is allocated there:
+ * scratch memory is sized when graphs are compiled, for the operation that needs most. */
+#include "backend/cpu/cpu_dev.h"
+
+#include "backend/cpu/cpu_matmul.h"
+#include "backend/cpu/cpu_ops.h"
+#include "base/cpu.h"
+#include "base/mem.h"
+#include "base/num.h"
+#include "base/os.h"
+
+static struct cpu_dev *dev(struct backend *b) { return (struct cpu_dev *)b; }
+
+static void close_dev(struct backend *b) {
+    pool_close(dev(b)->pool);
+    host_fini(&dev(b)->host);
+    mem_free(b);
+}
+
+static void info(struct backend *b, struct device_info *out) {
+    (void)b;
+    *out = (struct device_info){ .kind = "cpu", .memory_bytes = os_total_memory(), .host_memory = true };
+    cpu_name(out->name, sizeof out->name);
+}
+
+static uint64_t matmul_scratch(const struct cpu_dev *d, const struct graph *g, const struct op *op) {
+    const struct tensor *w = graph_tensor(g, op->src[0]), *x = graph_tensor(g, op->src[1]);
+    return cpu_matmul_scratch((enum qtype)w->type, w->ne[0], tensor_rows(x), pool_size(d->pool), d->exact);
+}
+
+static uint64_t scratch_bytes(struct backend *b, const struct graph *g) {
+    uint64_t most = 0;
+    for (uint32_t i = 0; i < g->n_ops; i++) {
+        const struct op *op = &g->ops[i];
+        uint64_t bytes = op->kind == OP_MATMUL      ? matmul_scratch(dev(b), g, op)
+                         : op->kind == OP_ATTENTION ? cpu_attention_scratch(dev(b), g, op)
+                         : op->kind == OP_ROPE      ? cpu_rope_scratch(dev(b), op)
+                                                    : 0;
+        most = max_u64(most, bytes);
+    }
+    return most;
+}
+
+static void run_matmul(struct cpu_run *r) {
+    const struct tensor *w = src_tensor(r->p, r->op, 0); // (n_in, n_out)
+    const struct tensor *x = src_tensor(r->p, r->op, 1); // (n_in, n_tok)
+    const struct matmul m = {
+        .type = (enum qtype)w->type,
+        .w = r->p->at[r->op->src[0]],
+        .row_bytes = tensor_row_bytes(w),
+        .n_in = w->ne[0],
+        .n_out = w->ne[1],
+        .n_tok = x->ne[1],
+        .x = src_f32(r->p, r->op, 1),
+        .x_stride = x->ne[0],
+        .bias = r->op->src[2] == NO_TENSOR ? NULL : src_f32(r->p, r->op, 2),
+        .out = dst_f32(r->p, r->op),
+        .out_stride = w->ne[1],
+    };
+    cpu_matmul(&r->d->kern, r->d->pool, &m, r->scratch, r->d->exact);
+}
+
+static void run_op(struct cpu_run *r) {
+    switch (r->op->kind) {
+    case OP_GET_ROWS: cpu_get_rows(r); break;
+    case OP_RMS_NORM: cpu_rms_norm(r); break;
+    case OP_MATMUL: run_matmul(r); break;
+    case OP_ADD: cpu_add(r); break;
+    case OP_GLU: cpu_glu(r); break;
+    case OP_ROPE: cpu_rope(r); break;
+    case OP_KV_STORE: cpu_kv_store(r); break;
+    case OP_ATTENTION: cpu_attention(r); break;
+    case OP_KINDS: break;
+    }
+}
+
+static enum err_code submit(struct backend *b, struct program *p, ticket *t, struct err *e) {
+    (void)e;
+    for (uint32_t i = 0; i < p->g->n_ops; i++)
+        run_op(&(struct cpu_run){ dev(b), p, &p->g->ops[i], dev(b)->host.scratch });
+    *t = ++dev(b)->host.last;
+    return ERR_NONE;
+}
+
+static const struct backend_ops ops = {
+    .name = "cpu",
+    .close = close_dev,
+    .info = info,
+    .alloc = host_alloc,
+    .import = host_import,
+    .release = host_release,
+    .upload = host_upload,
+    .download = host_download,
+    .weight_bytes = host_weight_bytes,
+    .supports = host_supports,
+    .scratch_bytes = scratch_bytes,
+    .compile = host_compile,
+    .program_free = host_program_free,
+    .submit = submit,
+    .wait = host_wait,
+};
+
+enum err_code cpu_open(const struct backend_options *o, struct backend **out, struct err *e) {
+    struct cpu_dev *d = NEW(struct cpu_dev);
+    if (!d) return err_no_memory(e, sizeof *d);
+    d->host.base.ops = &ops;
+    d->exact = o->exact;
+    kern_init(&d->kern, cpu_features());
+    enum err_code rc = pool_open(o->threads, &d->pool, e);
+    if (rc) {
+        close_dev(&d->host.base);
+        return rc;
+    }
+    *out = &d->host.base;
+    return ERR_NONE;
+}

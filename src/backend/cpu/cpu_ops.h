@@ -1,0 +1,35 @@
+#ifndef BACKEND_CPU_OPS_H
+#define BACKEND_CPU_OPS_H
+/* The CPU's operations: one file each or a few small ones together, every body cut into pieces for the pool whose
+ * results do not depend on who runs them. */
+#include "backend/cpu/kern.h"
+#include "backend/host_dev.h"
+#include "base/pool.h"
+
+struct cpu_dev {
+    struct host_dev host; /* first */
+    struct pool *pool;
+    struct kern kern;
+    bool exact;
+};
+
+/* An operation of a compiled program at work. */
+struct cpu_run {
+    const struct cpu_dev *d;
+    const struct program *p;
+    const struct op *op;
+    void *scratch; /* what the operation's scratch function says, aligned to 64 */
+};
+
+/* Scratch memory in bytes; saturates. Operations without such a function need none. */
+uint64_t cpu_attention_scratch(const struct cpu_dev *d, const struct graph *g, const struct op *op);
+uint64_t cpu_rope_scratch(const struct cpu_dev *d, const struct op *op);
+
+void cpu_attention(struct cpu_run *r);
+void cpu_rope(struct cpu_run *r);
+void cpu_rms_norm(struct cpu_run *r);
+void cpu_get_rows(struct cpu_run *r);
+void cpu_add(struct cpu_run *r);
+void cpu_glu(struct cpu_run *r);
+void cpu_kv_store(struct cpu_run *r);
+#endif

@@ -1,0 +1,225 @@
+/* Attention over paged caches on every device, against its definition in graph.h computed in double.
+ *
+ * Sequences lie in pages out of order, and every cell that no sequence owns or that lies behind its last position holds
+ * NaN: a device that looks at one of them shows it. Results of the CPU must not depend on its threads, nor a token's on
+ * the tokens computed beside it. */
+#include "rig.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/cpu.h"
+#include "base/num.h"
+
+enum { MOST_SEQS = 4, MOST_TOKENS = 80 };
+
+struct attn_case {
+    const char *what;
+    struct attn_desc d; /* scale 0: 1 / sqrt(head_dim) */
+    uint32_t n_head, n_head_kv, n_tok;
+    enum qtype k_type, v_type;
+    uint32_t length[MOST_SEQS];                  /* stored positions of each sequence, ends with 0 */
+    struct { uint32_t seq; int32_t pos; } first; /* token 0 */
+    /* The following tokens are the next positions of the sequence; with rotate, the next sequence's last position. */
+    bool rotate;
+};
+
+/* The case in numbers. */
+struct attn_data {
+    const struct attn_case *c;
+    uint32_t n_seq, n_pages, n_cells;
+    float *q;
+    void *k, *v;      /* as stored */
+    double *kd, *vd;  /* decoded */
+    int32_t *pages, *pos, *seq;
+};
+
+static uint64_t cell_of(const struct attn_data *a, uint32_t seq, uint32_t position) {
+    const uint32_t page = a->c->d.page;
+    return (uint64_t)a->pages[seq * a->n_pages + position / page] * page + position % page;
+}
+
+/* Deals pages to the sequences in a shuffled order; one page in four stays nobody's. */
+static void deal_pages(struct attn_data *a) {
+    const struct attn_case *c = a->c;
+    uint32_t used = 0;
+    for (a->n_seq = 0; a->n_seq < MOST_SEQS && c->length[a->n_seq]; a->n_seq++) {
+        uint32_t n = (uint32_t)div_up(c->length[a->n_seq], c->d.page);
+        used += n;
+        if (n > a->n_pages) a->n_pages = n;
+    }
+    a->n_pages++; /* the last column is unused in every sequence */
+    uint32_t total = used + used / 4 + 1;
+    a->n_cells = total * c->d.page;
+    int32_t *order = rig_data(total, sizeof *order);
+    struct rng rng;
+    rng_seed(&rng, 17);
+    for (uint32_t i = 0; i < total; i++) {
+        uint32_t j = rng_below(&rng, i + 1);
+        order[i] = order[j];
+        order[j] = (int32_t)i;
+    }
+    a->pages = rig_data(a->n_pages * a->n_seq, sizeof *a->pages);
+    for (uint32_t s = 0; s < a->n_seq; s++) {
+        uint32_t n = (uint32_t)div_up(c->length[s], c->d.page);
+        for (uint32_t i = 0; i < a->n_pages; i++) a->pages[s * a->n_pages + i] = i < n ? *order++ : -1;
+    }
+}
+
+/* A cache with random numbers in the cells that hold a position and NaN in the others. */
+static void fill_cache(const struct attn_data *a, uint64_t seed, enum qtype type, void **stored, double **decoded) {
+    const uint64_t n = (uint64_t)a->c->d.head_dim * a->c->n_head_kv, size = qtype_info(type)->block_bytes;
+    float *x = rig_data(n * a->n_cells, sizeof *x), *values = random_f32(seed, n * a->n_cells, 1.5f);
+    for (size_t i = 0; i < n * a->n_cells; i++) x[i] = NAN;
+    for (uint32_t s = 0; s < a->n_seq; s++)
+        for (uint32_t p = 0; p < a->c->length[s]; p++)
+            memcpy(x + cell_of(a, s, p) * n, values + cell_of(a, s, p) * n, n * sizeof *x);
+    *stored = rig_data(n * a->n_cells, size);
+    *decoded = rig_data(n * a->n_cells, sizeof **decoded);
+    qtype_info(type)->encode(x, *stored, n * a->n_cells);
+    qtype_info(type)->decode(*stored, x, n * a->n_cells);
+    for (size_t i = 0; i < n * a->n_cells; i++) (*decoded)[i] = x[i];
+}
+
+static struct attn_data attn_data(const struct attn_case *c) {
+    struct attn_data a = { .c = c };
+    deal_pages(&a);
+    a.q = random_f32(1, (size_t)c->d.head_dim * c->n_head * c->n_tok, 1.0f);
+    fill_cache(&a, 2, c->k_type, &a.k, &a.kd);
+    fill_cache(&a, 3, c->v_type, &a.v, &a.vd);
+    a.pos = rig_data(c->n_tok, sizeof *a.pos);
+    a.seq = rig_data(c->n_tok, sizeof *a.seq);
+    for (uint32_t t = 0; t < c->n_tok; t++) {
+        a.seq[t] = (int32_t)(c->rotate ? (c->first.seq + t) % a.n_seq : c->first.seq);
+        a.pos[t] = c->rotate ? (int32_t)c->length[a.seq[t]] - 1 : c->first.pos + (int32_t)t;
+    }
+    return a;
+}
+
+static tensor_id build(struct rig *r, const void *arg) {
+    const struct attn_data *a = arg;
+    const struct attn_case *c = a->c;
+    const uint64_t n_kv = (uint64_t)c->d.head_dim * c->n_head_kv;
+    struct attn_src s = {
+        .q = rig_f32(r, (uint64_t)c->d.head_dim * c->n_head, c->n_tok, a->q),
+        .k = rig_cache(r, c->k_type, n_kv, a->n_cells, a->k),
+        .v = rig_cache(r, c->v_type, n_kv, a->n_cells, a->v),
+        .pos = rig_i32(r, c->n_tok, 1, a->pos),
+        .seq = rig_i32(r, c->n_tok, 1, a->seq),
+        .pages = rig_i32(r, a->n_pages, a->n_seq, a->pages),
+    };
+    return graph_attention(r->g, &s, &c->d);
+}
+
+/* One token and head. */
+static void expect_head(const struct attn_data *a, uint32_t t, uint32_t h, double *want, double *bound) {
+    const struct attn_desc *d = &a->c->d;
+    const uint64_t dim = d->head_dim, n = dim * a->c->n_head_kv, kv = h / (a->c->n_head / a->c->n_head_kv) * dim;
+    const float *q = a->q + ((uint64_t)t * a->c->n_head + h) * dim;
+    const int32_t pos = a->pos[t], first = d->window && pos >= (int32_t)d->window ? pos - (int32_t)d->window + 1 : 0;
+    double *s = rig_data((size_t)(pos - first + 1), sizeof *s), max = -INFINITY, sum = 0, off = 0;
+    for (int32_t p = first; p <= pos; p++) {
+        const double *k = a->kd + cell_of(a, (uint32_t)a->seq[t], (uint32_t)p) * n + kv;
+        double dot = 0, size = 0;
+        for (uint64_t i = 0; i < dim; i++) dot += q[i] * k[i], size += fabs(q[i] * k[i]);
+        dot *= d->scale;
+        /* A float sum of dim products, times scale; the cap's quotient, tanh (two units) and product are relative to
+         * a number no larger than the cap. */
+        double err = (dim + 3) * EPS * size * d->scale + (d->softcap > 0 ? 6 * EPS * d->softcap : 0);
+        s[p - first] = d->softcap > 0 ? d->softcap * tanh(dot / d->softcap) : dot;
+        off = fmax(off, err);
+        max = fmax(max, s[p - first]);
+    }
+    for (int32_t p = first; p <= pos; p++) sum += exp(s[p - first] - max);
+    for (int32_t p = first; p <= pos; p++) {
+        const double *v = a->vd + cell_of(a, (uint32_t)a->seq[t], (uint32_t)p) * n + kv;
+        double w = exp(s[p - first] - max) / sum;
+        for (uint64_t i = 0; i < dim; i++) want[i] += w * v[i], bound[i] += w * fabs(v[i]);
+    }
+    /* A weight errs by the error of its score, of the largest score and of their difference, by exp (four units with a
+     * rescaling), and by the sum of positive numbers in the denominator; the weighted sum is one of n products. */
+    double n_pos = pos - first + 1, score = fabs(max) + 88;
+    for (uint64_t i = 0; i < dim; i++) bound[i] *= 1.01 * (2 * off + (2 * n_pos + score + 16) * EPS);
+}
+
+static void expect_all(const struct attn_data *a, double *want, double *bound) {
+    const uint64_t dim = a->c->d.head_dim;
+    for (uint32_t t = 0; t < a->c->n_tok; t++)
+        for (uint32_t h = 0; h < a->c->n_head; h++) {
+            size_t at = ((size_t)t * a->c->n_head + h) * dim;
+            expect_head(a, t, h, want + at, bound + at);
+        }
+}
+
+static void run_cpu(const struct attn_data *a, const char *level, const double *want, const double *bound, size_t n) {
+    char what[200];
+    float *one = rig_data(n, sizeof *one), *more = rig_data(n, sizeof *more);
+    assert_true(cpu_limit(level));
+    for (unsigned threads = 1; threads <= 3; threads++) {
+        float *got = threads == 1 ? one : more;
+        rig_run(&(struct device){ "cpu", threads, false }, build, a, got, n * sizeof *got);
+        snprintf(what, sizeof what, "%s, cpu at %s, %u threads", a->c->what, level, threads);
+        check_close(what, got, want, bound, n);
+        if (threads > 1 && memcmp(one, more, n * sizeof *one)) fail_msg("%s: not the bits of one thread", what);
+    }
+    rig_run(&(struct device){ "cpu", 7, true }, build, a, more, n * sizeof *more);
+    if (memcmp(one, more, n * sizeof *one)) fail_msg("%s, seven threads: not the bits of one thread", a->c->what);
+}
+
+static void check(const struct attn_case *proto) {
+    struct attn_case c = *proto;
+    if (c.d.scale == 0) c.d.scale = 1 / sqrtf((float)c.d.head_dim);
+    struct attn_data a = attn_data(&c);
+    const size_t n = (size_t)c.d.head_dim * c.n_head * c.n_tok;
+    double *want = rig_data(n, sizeof *want), *bound = rig_data(n, sizeof *bound);
+    float *got = rig_data(n, sizeof *got);
+    expect_all(&a, want, bound);
+    rig_run(&(struct device){ "ref", 1, true }, build, &a, got, n * sizeof *got);
+    double worst = check_close(c.what, got, want, bound, n);
+    print_message("%s: ref's largest error is %.2f of the bound\n", c.what, worst);
+    static const char *const levels[] = { "scalar", "avx2", "avx512", "native" };
+    for (size_t i = 0; i < ARRAY_LEN(levels); i++) run_cpu(&a, levels[i], want, bound, n);
+    rig_data_free(NULL);
+}
+
+static const struct attn_case cases[] = {
+    { .what = "one token at the start", .d = { 64, 32, 0, 0, 0 }, .n_head = 4, .n_head_kv = 2, .n_tok = 1,
+      .k_type = QTYPE_F16, .v_type = QTYPE_F16, .length = { 1 } },
+    { .what = "prompt", .d = { 64, 16, 0, 0, 0 }, .n_head = 8, .n_head_kv = 2, .n_tok = 50,
+      .k_type = QTYPE_F16, .v_type = QTYPE_F16, .length = { 50 } },
+    { .what = "prompt in float, odd head", .d = { 37, 8, 0, 0, 0 }, .n_head = 3, .n_head_kv = 3, .n_tok = 70,
+      .k_type = QTYPE_F32, .v_type = QTYPE_F32, .length = { 9, 70 }, .first = { 1, 0 } },
+    { .what = "one token, long", .d = { 64, 32, 0, 0, 0 }, .n_head = 8, .n_head_kv = 2, .n_tok = 1,
+      .k_type = QTYPE_F16, .v_type = QTYPE_F16, .length = { 100, 1100 }, .first = { 1, 1099 } },
+    { .what = "one token, long, float", .d = { 128, 64, 0, 0, 0 }, .n_head = 4, .n_head_kv = 4, .n_tok = 1,
+      .k_type = QTYPE_F32, .v_type = QTYPE_F32, .length = { 777 }, .first = { 0, 776 } },
+    { .what = "part of a prompt behind a long one", .d = { 32, 32, 0, 0, 0 }, .n_head = 6, .n_head_kv = 2, .n_tok = 35,
+      .k_type = QTYPE_F16, .v_type = QTYPE_F16, .length = { 600 }, .first = { 0, 530 } },
+    { .what = "several sequences, one token each", .d = { 64, 16, 0, 0, 0 }, .n_head = 4, .n_head_kv = 1, .n_tok = 4,
+      .k_type = QTYPE_F16, .v_type = QTYPE_F16, .length = { 5, 333, 64, 700 }, .rotate = true },
+    { .what = "many tokens of many sequences", .d = { 16, 16, 0, 0, 0 }, .n_head = 2, .n_head_kv = 2, .n_tok = 33,
+      .k_type = QTYPE_F16, .v_type = QTYPE_F32, .length = { 31, 500, 1 }, .rotate = true },
+    { .what = "window", .d = { 64, 16, 100, 0, 0 }, .n_head = 4, .n_head_kv = 2, .n_tok = 60,
+      .k_type = QTYPE_F16, .v_type = QTYPE_F16, .length = { 700 }, .first = { 0, 480 } },
+    { .what = "window of one, one token", .d = { 64, 16, 1, 0, 0 }, .n_head = 4, .n_head_kv = 2, .n_tok = 1,
+      .k_type = QTYPE_F16, .v_type = QTYPE_F16, .length = { 300 }, .first = { 0, 299 } },
+    { .what = "cap, odd page", .d = { 80, 7, 0, 0.3f, 30.0f }, .n_head = 5, .n_head_kv = 5, .n_tok = 40,
+      .k_type = QTYPE_F16, .v_type = QTYPE_F16, .length = { 3, 300 }, .first = { 1, 260 } },
+    { .what = "sharp scores", .d = { 64, 32, 0, 8.0f, 0 }, .n_head = 4, .n_head_kv = 2, .n_tok = 3,
+      .k_type = QTYPE_F16, .v_type = QTYPE_F16, .length = { 900 }, .first = { 0, 897 } },
+    { .what = "wide group", .d = { 64, 32, 0, 0, 0 }, .n_head = 71, .n_head_kv = 1, .n_tok = 2,
+      .k_type = QTYPE_F16, .v_type = QTYPE_F16, .length = { 290 }, .first = { 0, 288 } },
+    { .what = "page larger than the work's pieces", .d = { 256, 1024, 0, 0, 0 }, .n_head = 2, .n_head_kv = 1, .n_tok = 20,
+      .k_type = QTYPE_F16, .v_type = QTYPE_F16, .length = { 1030 }, .first = { 0, 1010 } },
+};
+
+static void follows_the_definition(void **state) {
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) check(&cases[i]);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = { cmocka_unit_test_teardown(follows_the_definition, rig_data_free) };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
