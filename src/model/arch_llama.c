@@ -50,10 +50,8 @@ static const char *hf_name(enum slot s) {
     case SLOT_FFN_UP_B: return "model.layers.%u.mlp.up_proj.bias";
     case SLOT_FFN_DOWN: return "model.layers.%u.mlp.down_proj.weight";
     case SLOT_FFN_DOWN_B: return "model.layers.%u.mlp.down_proj.bias";
-    case SLOT_ROPE_FREQS:
-    case SLOT_COUNT: break;
+    default: return NULL;
     }
-    return NULL;
 }
 
 static unsigned vector(uint64_t ne[TENSOR_DIMS], uint64_t n) {
@@ -90,9 +88,8 @@ static unsigned shape(const struct hparams *hp, enum slot s, uint64_t ne[TENSOR_
     case SLOT_FFN_GATE_B:
     case SLOT_FFN_UP_B: return hp->ffn_bias ? vector(ne, hp->n_ff) : 0;
     case SLOT_FFN_DOWN_B: return hp->ffn_bias ? vector(ne, hp->n_embd) : 0;
-    case SLOT_COUNT: break;
+    default: return 0;
     }
-    return 0;
 }
 
 static tensor_id block(struct build *b, uint32_t layer, tensor_id x) {

@@ -18,7 +18,8 @@ struct rope_params {
     uint32_t original_ctx;       /* context before scaling; n_ctx_train without scaling and for dynamic */
     float low_freq_factor, high_freq_factor;  /* llama3, else 0 */
     float beta_fast, beta_slow;               /* yarn, else 0 */
-    float attn_factor;                        /* multiplies cos and sin, already resolved; 1 but for yarn */
+    float attn_factor;                        /* multiplies cos and sin, already resolved; 1 but for yarn. GGUF's key
+                                               * attn_factor is this / rope_yarn_magnitude(factor, 1) */
     bool truncate;                            /* yarn: ramp ends rounded to whole dimensions */
 };
 
