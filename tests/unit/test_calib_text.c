@@ -61,6 +61,7 @@ static void bad_records_name_the_line(void **state) {
         { "{\"messages\": []}", "line 1 has a conversation without messages" },
         { "{\"messages\": [{\"content\": \"x\"}]}", "line 1 has a message without a role" },
         { "{\"messages\": [{\"role\": \"user\", \"content\": 3}]}", "line 1 has a message whose content is no text" },
+        { "{\"messages\": [{\"role\": 3, \"content\": \"x\"}]}", "line 1 has a message without a role" },
         { "{\"messages\": [3]}", "line 1 has a message without a role" },
     };
     struct calib_text *c;

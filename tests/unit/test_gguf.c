@@ -272,6 +272,13 @@ static void bad_metadata_are_refused(void **state) {
     put_u64(&b, UINT64_MAX);
     expect_refusal(&b, ERR_FORMAT, "18446744073709551615");
     b = begin_file(0, 1);
+    add_text(&b, "k");
+    add_u32(&b, GGUF_ARRAY);
+    add_u32(&b, GGUF_U32);
+    put_u64(&b, 8);
+    fill(&b, 16); /* 31 bytes follow, 32 are needed */
+    expect_refusal(&b, ERR_FORMAT, "the file ends inside k");
+    b = begin_file(0, 1);
     add_kv_u32(&b, "general.alignment", 24);
     expect_refusal(&b, ERR_FORMAT, "power of two");
     b = begin_file(0, 1);
@@ -334,6 +341,8 @@ static void cut_files_name_the_tensor(void **state) {
     assert_non_null(strstr(e.msg, "blk.0.ffn_up.weight is cut: 100 of its 136 bytes are missing"));
     assert_int_equal(gguf_open((struct span){ file.p, data_off + 262 }, &g, &e), ERR_NONE); /* only padding is cut */
     gguf_close(g);
+    assert_int_equal(gguf_open((struct span){ file.p, data_off + 261 }, &g, &e), ERR_FORMAT);
+    assert_non_null(strstr(e.msg, "output_norm.weight is cut: 1 of its 6 bytes are missing"));
     assert_int_equal(gguf_open((struct span){ file.p, 600 }, &g, &e), ERR_FORMAT);
     assert_true(e.has_off && e.off <= 600 && strstr(e.msg, "the file ends inside"));
     mem_free((void *)file.p);
@@ -498,12 +507,12 @@ static void interrupted_runs_resume(void **state) {
     put_tensors(s, o.g, 2, 3);
     tstream_abandon(s, true);
     n_done = 3;
-    gguf_writer_u32(w, "another.header", 1);
+    gguf_writer_u32(w, "a.u32", 1); /* another header, of the same length */
     assert_int_equal(gguf_writer_open(w, scratch("r.gguf"), &n_done, &s, NULL), ERR_NONE);
     assert_int_equal(n_done, 0);
     tstream_abandon(s, false);
     assert_false(os_exists(scratch("r.gguf.part")));
-    gguf_writer_remove(w, "another.header");
+    gguf_writer_u32(w, "a.u32", 4000000000u);
     n_done = 0;
     assert_int_equal(gguf_writer_open(w, scratch("r.gguf"), &n_done, &s, NULL), ERR_NONE);
     put_tensors(s, o.g, 0, 1);
@@ -517,7 +526,38 @@ static void interrupted_runs_resume(void **state) {
     close_corpus(&o);
 }
 
+/* What describes the file that was read is not copied: neither its alignment nor its place in a set. */
+static void copies_stand_alone(void **state) {
+    (void)state;
+    static const char *const names[] = { "gguf/aligned64.gguf", "gguf/set-00002-of-00002.gguf" };
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        struct opened o = open_corpus(names[i]);
+        struct gguf_writer *w = writer_like(o.g);
+        struct buf header = { 0 };
+        assert_int_equal(gguf_writer_header(w, &header, NULL), ERR_NONE);
+        assert_memory_equal(header.p + 16, "\0\0\0\0\0\0\0\0", 8); /* no keys */
+        buf_fini(&header);
+        gguf_writer_free(w);
+        close_corpus(&o);
+    }
+}
+
 /* --- Split sets --- */
+
+/* 24 + 82 of split keys + (8 + 22 + 4 + 8 + 4 + 8) = 160, a multiple of 32: one byte more would show. */
+static void split_sizes_are_exact(void **state) {
+    (void)state;
+    static const char *const names[] = { "name.of.22.letters....", "another.of.22.letters." };
+    static const uint64_t ne[1] = { 8 };
+    struct gguf_writer *w;
+    uint64_t total;
+    gguf_writer_new(&w, NULL);
+    for (size_t i = 0; i < 2; i++) assert_int_equal(gguf_writer_tensor(w, names[i], QTYPE_F32, 1, ne, NULL), ERR_NONE);
+    gguf_writer_split(w, 160 + 32);
+    assert_int_equal(gguf_writer_total_bytes(w, &total, NULL), ERR_NONE);
+    assert_int_equal(total, 2 * (160 + 32));
+    gguf_writer_free(w);
+}
 
 /* The writer cuts the four tensors as the corpus does when 544 bytes are allowed, which the first two fill. One file a
  * tensor: with 24 + 82 (split keys) bytes before the table, and 45 + 17 of metadata in the first, the files take
@@ -585,6 +625,13 @@ static void any_shard_opens_the_set(void **state) {
     expect_tfile_refusal(scratch("a-00001-of-00002.gguf"), "a-00002-of-00002.gguf");
     write_bytes(scratch("a-00002-of-00002.gguf"), one.p, one.n); /* a copy of the first */
     expect_tfile_refusal(scratch("a-00001-of-00002.gguf"), "does not belong to the set");
+    for (size_t i = 0; i < 2; i++) { /* both files say that the set has five tensors */
+        struct span file = i ? two : one, key = { (const uint8_t *)"split.tensors.count", 19 };
+        uint8_t *at = memmem(file.p, file.n, key.p, key.n);
+        at[key.n + 4] = 5;
+        write_bytes(scratch(i ? "c-00002-of-00002.gguf" : "c-00001-of-00002.gguf"), file.p, file.n);
+    }
+    expect_tfile_refusal(scratch("c-00002-of-00002.gguf"), "hold 4 tensors together; 5 are due");
     write_bytes(scratch("b.gguf"), two.p, two.n);
     expect_tfile_refusal(scratch("b.gguf"), "must be named ...-00002-of-00002.gguf");
     mem_free((void *)one.p);
@@ -677,6 +724,8 @@ int main(void) {
         cmocka_unit_test(sizes_follow_the_types),
         cmocka_unit_test(twins_and_surplus_are_refused),
         cmocka_unit_test(interrupted_runs_resume),
+        cmocka_unit_test(copies_stand_alone),
+        cmocka_unit_test(split_sizes_are_exact),
         cmocka_unit_test(split_sets_equal_the_corpus),
         cmocka_unit_test(any_shard_opens_the_set),
         cmocka_unit_test(offsets_pass_4_gib),

@@ -194,6 +194,9 @@ static void directories_are_opened(void **state) {
     write_text("model.safetensors.index.json", "{\"weight_map\":{\"c\":\"x-1.safetensors\"}}");
     expect_dir(0, "which the index does not say", 0);
     write_text("model.safetensors.index.json",
+               "{\"weight_map\":{\"a\":\"x-2.safetensors\",\"b\":\"x-1.safetensors\"}}");
+    expect_dir(0, "which the index does not say", 0);
+    write_text("model.safetensors.index.json",
                "{\"weight_map\":{\"a\":\"x-1.safetensors\",\"b\":\"x-3.safetensors\"}}");
     expect_dir(0, "x-3.safetensors", 0);
     unlink(scratch("model.safetensors.index.json"));
@@ -262,6 +265,33 @@ static void copies_equal_the_original(void **state) {
     expect_dir(0, NULL, 21); /* its index, with the config.json of the test before */
 }
 
+/* Two tensors of 8 bytes fill a file of 16. */
+static void files_are_filled(void **state) {
+    (void)state;
+    static const char *const names[] = { "a", "b", "c", "d", "e" };
+    static const uint64_t ne[1] = { 2 };
+    struct safetensors_writer *w;
+    struct tstream *s;
+    safetensors_writer_new(&w, NULL);
+    safetensors_writer_split(w, 16);
+    for (size_t i = 0; i < 5; i++) safetensors_writer_tensor(w, names[i], QTYPE_F32, 1, ne, NULL);
+    assert_int_equal(safetensors_writer_open(w, scratch_dir, &s, NULL), ERR_NONE);
+    safetensors_writer_free(w);
+    for (size_t i = 0; i < 5; i++) assert_int_equal(tstream_put(s, "12345678", 8, NULL), ERR_NONE);
+    assert_int_equal(tstream_commit(s, NULL), ERR_NONE);
+    static const size_t data[] = { 16, 16, 8 };
+    for (size_t i = 0; i < 3; i++) {
+        char name[64];
+        struct safetensors *st;
+        snprintf(name, sizeof(name), "model-%05zu-of-00003.safetensors", i + 1);
+        struct span file = read_bytes(scratch(name));
+        assert_int_equal(safetensors_open(file, &st, NULL), ERR_NONE);
+        assert_int_equal(file.n - st->data_off, data[i]);
+        safetensors_close(st);
+        mem_free((void *)file.p);
+    }
+}
+
 static void writer_refuses(void **state) {
     (void)state;
     static const uint64_t ne[2] = { 256, 2 };
@@ -302,6 +332,7 @@ int main(void) {
         cmocka_unit_test(index_is_read),
         cmocka_unit_test(directories_are_opened),
         cmocka_unit_test(copies_equal_the_original),
+        cmocka_unit_test(files_are_filled),
         cmocka_unit_test(writer_refuses),
         cmocka_unit_test(transformers_files_are_read),
     };
