@@ -358,8 +358,9 @@ enum err_code vocab_from_file(const struct tfile *f, struct vocab *v, struct err
 
 /* --- To GGUF --- */
 
-static void put_id(struct gguf_writer *w, const char *key, int32_t id) {
-    if (id >= 0) gguf_writer_u32(w, key, (uint32_t)id);
+/* "None" is written, as all bits set, only where a reader would take an absent key for an id. */
+static void put_id(struct gguf_writer *w, const char *key, int32_t id, bool absent_is_some) {
+    if (id >= 0 || absent_is_some) gguf_writer_u32(w, key, (uint32_t)id);
 }
 
 static enum err_code put_kinds(const struct vocab *v, struct gguf_writer *w, struct err *e) {
@@ -380,11 +381,11 @@ enum err_code vocab_to_gguf(const struct vocab *v, struct gguf_writer *w, struct
     if (v->model == VOCAB_SPM) gguf_writer_array(w, KEY "scores", GGUF_F32, v->score, v->n);
     TRY(put_kinds(v, w, e));
     if (v->model == VOCAB_BPE) gguf_writer_str_array(w, KEY "merges", v->merge, v->n_merges);
-    put_id(w, KEY "bos_token_id", v->bos);
-    put_id(w, KEY "eos_token_id", v->eos);
-    put_id(w, KEY "unknown_token_id", v->unk);
-    put_id(w, KEY "padding_token_id", v->pad);
-    put_id(w, KEY "eot_token_id", v->eot);
+    put_id(w, KEY "bos_token_id", v->bos, v->model == VOCAB_SPM);
+    put_id(w, KEY "eos_token_id", v->eos, v->model == VOCAB_SPM);
+    put_id(w, KEY "unknown_token_id", v->unk, v->model == VOCAB_SPM);
+    put_id(w, KEY "padding_token_id", v->pad, false);
+    put_id(w, KEY "eot_token_id", v->eot, false);
     gguf_writer_bool(w, KEY "add_bos_token", v->add_bos);
     gguf_writer_bool(w, KEY "add_eos_token", v->add_eos);
     if (v->model == VOCAB_SPM) gguf_writer_bool(w, KEY "add_space_prefix", v->add_space_prefix);

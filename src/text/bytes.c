@@ -64,6 +64,7 @@ static size_t broken_part(const uint8_t *s, size_t n, bool *cut) {
 
 size_t bytes_to_text(struct str s, enum broken_rule rule, bool last, struct buf *out) {
     size_t i = 0, done = 0; /* s[done..i) is whole and not yet written */
+    if (!s.n) return 0;
     while (i < s.n) {
         uint32_t cp;
         size_t step = utf8_step(s.p + i, s.n - i, &cp);

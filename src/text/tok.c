@@ -14,7 +14,7 @@
 /* Tokens that end a turn or a text, known by their text because files often name only one of them. */
 static const char *const eog_texts[] = {
     "<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<turn|>", "<|endoftext|>", "<|end_of_text|>", "<EOT>",
-    "_<EOT>", "[EOT]", "<\xef\xbd\x9c" "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>", "<end_of_utterance>",
+    "_<EOT>", "[EOT]", "<\uff5cend\u2581of\u2581sentence\uff5c>", "<end_of_utterance>",
     "<|return|>", "<|call|>", "<|eom_id|>",
 };
 
@@ -141,6 +141,7 @@ enum err_code tok_encode(const struct tok *t, struct str text, unsigned flags, i
     struct tok_job j = { .t = t, .first = true, .text = 1 };
     *ids = NULL;
     *n = 0;
+    if (!text.n) text.p = "";
     /* English has about four bytes a token; most texts then need no second allocation. */
     j.cap = text.n / 3 + 16;
     j.ids = mem_alloc(j.cap, sizeof(*j.ids));

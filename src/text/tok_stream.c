@@ -22,6 +22,7 @@ enum err_code tok_stream_push(struct tok_stream *s, int32_t id, struct buf *out,
         s->pending.n = before;
         return ERR_NONE;
     }
+    if (!s->pending.n) return ERR_NONE;
     struct str text = { s->pending.p, s->pending.n };
     /* The space that encoding put before the text. */
     if (!s->started && text.n && v->model == VOCAB_SPM && v->add_space_prefix && text.p[0] == ' ') {

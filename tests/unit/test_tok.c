@@ -26,7 +26,7 @@ static void check_rc(enum err_code rc, const struct err *e) {
 
 static void alphabet_is_gpt2s(void **state) {
     (void)state;
-    /* As GPT-2's vocab.json has them: space is U+0120, newline U+010A, DEL U+0121, byte A0 U+0142, soft hyphen U+0143. */
+    /* As GPT-2's vocab.json has them: space U+0120, newline U+010A, DEL U+0121, byte A0 U+0142, soft hyphen U+0143. */
     assert_int_equal(alphabet_of_byte('A'), 'A');
     assert_int_equal(alphabet_of_byte(' '), 0x120);
     assert_int_equal(alphabet_of_byte('\n'), 0x10a);

@@ -223,7 +223,9 @@ static bool decodes(const struct subject *s, const json_t *line) {
     return same;
 }
 
-static bool is_prefix(const struct buf *a, const struct buf *b) { return a->n <= b->n && !memcmp(a->p, b->p, a->n); }
+static bool is_prefix(const struct buf *a, const struct buf *b) {
+    return a->n <= b->n && (!a->n || !memcmp(a->p, b->p, a->n));
+}
 
 /* With each id the stream gives whole characters, at least as many as the reference's stream gives, which holds back
  * the text of a whole piece that ends within a character; and all together they are the decoded text. The reference
@@ -319,8 +321,62 @@ static void source_matches(void **state) {
     }
 }
 
+/* llama.cpp's own vocabulary files: texts parted by a line, ids of each on a line, no special tokens parsed or added. */
+static void vocab_gguf_matches(void **state) {
+    const char *name = *state, *parting = "\n__ggml_vocab_test__\n";
+    char *paths[3], in_name[64], *texts, *ids_text;
+    const char *ends[] = { "", ".inp", ".out" };
+    size_t n_texts, n_ids_text, n_wrong = 0, n_lines = 0;
+    struct err e = { 0 };
+    struct os_map map;
+    struct gguf *g;
+    struct vocab v;
+    struct tok *t;
+    for (int i = 0; i < 3; i++) {
+        snprintf(in_name, sizeof(in_name), "%s.gguf%s", name, ends[i]);
+        paths[i] = shared_path("tokenizers/vocab_gguf", in_name);
+    }
+    check_rc(os_map_open(paths[0], &map, &e), &e);
+    check_rc(gguf_open((struct span){ map.p, map.n }, &g, &e), &e);
+    check_rc(vocab_from_gguf(g, &v, &e), &e);
+    check_rc(tok_open(&v, &t, &e), &e);
+    check_rc(os_read_file(paths[1], 1u << 20, &texts, &n_texts, &e), &e);
+    check_rc(os_read_file(paths[2], 1u << 20, &ids_text, &n_ids_text, &e), &e);
+    char *line = ids_text;
+    for (char *p = texts; p; n_lines++) {
+        char *end = strstr(p, parting), *next_line = strchr(line, '\n');
+        size_t n = end ? (size_t)(end - p) : strlen(p), n_ids;
+        struct buf got = { 0 };
+        int32_t *ids;
+        if (!end) break; /* the last text is nothing */
+        check_rc(tok_encode(t, (struct str){ p, n }, 0, &ids, &n_ids, &e), &e);
+        buf_addz(&got, "");
+        for (size_t i = 0; i < n_ids; i++) buf_addf(&got, " %d", ids[i]);
+        assert_non_null(next_line);
+        bool same = str_eq((struct str){ got.p, got.n }, (struct str){ line, (size_t)(next_line - line) });
+        if (!same) print_error("%s: \"%.*s\" gives%s\n", name, (int)n, p, got.p);
+        n_wrong += !same;
+        buf_fini(&got);
+        mem_free(ids);
+        p = end + strlen(parting);
+        line = next_line + 1;
+    }
+    print_message("%s: %zu texts, %zu wrong\n", name, n_lines, n_wrong);
+    assert_int_equal(n_wrong, 0);
+    assert_true(n_lines > 40);
+    tok_close(t);
+    vocab_fini(&v);
+    gguf_close(g);
+    os_map_close(&map);
+    mem_free(texts);
+    mem_free(ids_text);
+    for (int i = 0; i < 3; i++) mem_free(paths[i]);
+}
+
+static const char *const vocab_files[] = { "llama-spm", "phi-3", "starcoder", "deepseek-coder" };
+
 int main(void) {
-    struct CMUnitTest tests[ARRAY_LEN(sources)];
+    struct CMUnitTest tests[ARRAY_LEN(sources) + ARRAY_LEN(vocab_files)];
     shared = getenv("SNUG_SHARED");
     if (!shared || !os_is_dir(shared)) {
         puts("SKIPPED: the reference data of tokenizers is not here (SNUG_SHARED)");
@@ -328,6 +384,10 @@ int main(void) {
     }
     for (size_t i = 0; i < ARRAY_LEN(sources); i++) {
         tests[i] = (struct CMUnitTest){ sources[i].dir, source_matches, NULL, NULL, (void *)&sources[i] };
+    }
+    for (size_t i = 0; i < ARRAY_LEN(vocab_files); i++) {
+        tests[ARRAY_LEN(sources) + i] =
+            (struct CMUnitTest){ vocab_files[i], vocab_gguf_matches, NULL, NULL, (void *)vocab_files[i] };
     }
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
