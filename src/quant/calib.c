@@ -1,0 +1,135 @@
+/* Calibration text: read, rendered, tokenized to one stream, cut into windows.
+ *
+ * One stream rather than one row a record, so that every row is full and the rows are alike for short and long
+ * records. The windows that are taken lie evenly over the whole stream: a file's beginning is not its average. */
+#include "quant/calib.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "format/calib_text.h"
+#include "quant/hash.h"
+
+/* Made by tools/embed.c from data/calibration. */
+extern const unsigned char calibration_text[];
+extern const size_t calibration_text_bytes;
+
+struct str calib_builtin(void) {
+    return (struct str){ (const char *)calibration_text, calibration_text_bytes };
+}
+
+struct stream { int32_t *ids; size_t n; };
+
+static enum err_code stream_add(struct stream *s, const void *ids, size_t n, struct err *e) {
+    int32_t *grown = mem_realloc(s->ids, s->n, s->n + n, sizeof *grown);
+    if (!grown) return err_no_memory(e, (s->n + n) * sizeof *grown);
+    s->ids = grown;
+    if (n) memcpy(s->ids + s->n, ids, n * sizeof *s->ids);
+    s->n += n;
+    return ERR_NONE;
+}
+
+static enum err_code add_text(struct stream *s, const struct engine *en, struct str text, struct err *e) {
+    if (!en->tok)
+        return err_set(e, ERR_UNSUPPORTED, "the model has no tokenizer to read calibration text with: give token ids, "
+                       "a JSON array of arrays");
+    int32_t *ids;
+    size_t n;
+    TRY(tok_encode(en->tok, text, s->n ? 0 : TOK_ADD_SPECIAL, &ids, &n, e));
+    enum err_code rc = stream_add(s, ids, n, e);
+    mem_free(ids);
+    return rc;
+}
+
+static enum err_code add_chat(struct stream *s, const struct engine *en, const struct calib_record *r, struct err *e) {
+    struct buf text = { 0 };
+    for (size_t i = 0; i < r->n_messages; i++) {
+        const struct calib_message *m = &r->messages[i];
+        buf_add(&text, m->role.p, m->role.n);
+        buf_addz(&text, ": ");
+        buf_add(&text, m->content.p, m->content.n);
+        buf_addc(&text, '\n');
+    }
+    enum err_code rc = buf_status(&text, e);
+    if (!rc) rc = add_text(s, en, (struct str){ text.p, text.n }, e);
+    buf_fini(&text);
+    return rc;
+}
+
+static enum err_code add_ids(struct stream *s, const struct engine *en, const struct calib_record *r, struct err *e) {
+    for (size_t i = 0; i < r->n_ids; i++)
+        if (r->ids[i] >= en->model->hp.n_vocab)
+            return err_set(e, ERR_FORMAT, "token id %u is beyond the model's vocabulary of %u", r->ids[i],
+                           en->model->hp.n_vocab);
+    return stream_add(s, r->ids, r->n_ids, e);
+}
+
+static enum err_code add_record(struct stream *s, const struct engine *en, const struct calib_record *r,
+                                struct err *e) {
+    switch (r->kind) {
+    case CALIB_TEXT: return add_text(s, en, r->text, e);
+    case CALIB_CHAT: return add_chat(s, en, r, e);
+    case CALIB_IDS: return add_ids(s, en, r, e);
+    }
+    return ERR_NONE;
+}
+
+static enum err_code read_stream(struct stream *s, const struct engine *en, const char *file, struct err *e) {
+    if (!file) return add_text(s, en, calib_builtin(), e);
+    struct calib_text *text;
+    TRY(calib_text_open(file, &text, e));
+    enum err_code rc = ERR_NONE;
+    for (size_t i = 0; i < text->n_records && !rc; i++) rc = add_record(s, en, &text->records[i], e);
+    calib_text_close(text);
+    return rc;
+}
+
+static enum err_code choose_sizes(const struct engine *en, const struct calib_options *o, const struct stream *s,
+                                  struct calib_tokens *c, struct err *e) {
+    uint32_t n_ctx = en->model->hp.n_ctx_train;
+    c->length = o->length ? o->length : n_ctx < CALIB_LENGTH ? n_ctx : CALIB_LENGTH;
+    c->rows = o->rows ? o->rows : CALIB_ROWS;
+    if (c->length < 2 || c->length > n_ctx)
+        return err_set(e, ERR_USAGE, "calibration rows of %u tokens: between 2 and the model's context of %u are "
+                       "possible", c->length, n_ctx);
+    size_t windows = s->n / c->length;
+    if (!windows)
+        return err_set(e, ERR_USAGE, "the calibration text has %zu tokens, less than one row of %u: give a longer text "
+                       "or shorter rows", s->n, c->length);
+    if (c->rows > windows) c->rows = (uint32_t)windows;
+    return ERR_NONE;
+}
+
+/* Row i is the window in the middle of the i-th of `rows` equal parts. */
+static enum err_code cut(const struct engine *en, const struct stream *s, struct calib_tokens *c, struct err *e) {
+    size_t windows = s->n / c->length, row_bytes = c->length * sizeof *c->ids;
+    c->ids = mem_alloc(c->rows, row_bytes);
+    if (!c->ids) return err_no_memory(e, c->rows * row_bytes);
+    bool bos = en->tok && en->vocab.add_bos && en->vocab.bos >= 0;
+    for (size_t i = 0; i < c->rows; i++) {
+        size_t window = (2 * i + 1) * windows / (2 * (size_t)c->rows);
+        memcpy(c->ids + i * c->length, s->ids + window * c->length, row_bytes);
+        if (bos) c->ids[i * c->length] = en->vocab.bos;
+    }
+    c->hash = hash_bytes(HASH_START, c->ids, c->rows * row_bytes);
+    return ERR_NONE;
+}
+
+enum err_code calib_open(const struct engine *en, const struct calib_options *o, struct calib_tokens *out,
+                         struct err *e) {
+    memset(out, 0, sizeof *out);
+    const char *slash = o->file ? strrchr(o->file, '/') : NULL;
+    snprintf(out->source, sizeof out->source, "%s", slash ? slash + 1 : o->file ? o->file : "built-in");
+    struct stream s = { 0 };
+    enum err_code rc = read_stream(&s, en, o->file, e);
+    if (!rc) rc = choose_sizes(en, o, &s, out, e);
+    if (!rc) rc = cut(en, &s, out, e);
+    mem_free(s.ids);
+    if (rc && o->file) rc = err_where(e, rc, "%s", o->file);
+    return rc;
+}
+
+void calib_close(struct calib_tokens *c) {
+    mem_free(c->ids);
+    c->ids = NULL;
+}

@@ -1,0 +1,268 @@
+/* Measuring: the first pass, and the order of the whole.
+ *
+ * The hidden states of all calibration rows go through the model block by block. While a block runs, statistics of its
+ * matrices' inputs are kept; then every type is tried on its matrices, and its weights are let go. Memory is the states,
+ * one block, and the statistics of one block. The second pass is probe.c's. */
+#include "quant/measure.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/os.h"
+#include "quant/measuring.h"
+#include "quant/stats.h"
+#include "quant/tries.h"
+
+enum {
+    HEAD_ROWS = 32,              /* calibration rows that the head's inputs are taken from */
+    HEAD_LOGITS_BYTES = 1 << 24, /* of one run of the head */
+};
+
+enum err_code measuring_step(struct measuring *k, const char *what, double cost, struct err *e) {
+    k->done += cost;
+    if (k->done > k->total) k->done = k->total;
+    if (progress_step(&k->o->progress, what, k->done, k->total)) return ERR_NONE;
+    return err_set(e, ERR_INTERRUPTED, "interrupted");
+}
+
+uint32_t measuring_head_length(const struct measuring *k, uint32_t length) {
+    uint64_t n_vocab = k->en->model->hp.n_vocab;
+    while (length % 2 == 0 && length * n_vocab * sizeof(float) > HEAD_LOGITS_BYTES) length /= 2;
+    return length;
+}
+
+static bool in_block(const struct weight *w, uint32_t layer) {
+    return slot_info(w->slot)->per_block && w->layer == layer;
+}
+
+static double weights_of(const struct measured_tensor *t) { return (double)t->ne[0] * (double)t->ne[1]; }
+
+double measuring_block_weights(const struct measuring *k, uint32_t layer) {
+    double n = 0;
+    for (size_t i = 0; i < k->m->n_tensors; i++)
+        if (in_block(k->weights[i], layer)) n += weights_of(&k->m->tensors[i]);
+    return n;
+}
+
+/* --- One matrix --- */
+
+static enum err_code take_importance(struct measuring *k, struct measured_tensor *t, const struct stats *s,
+                                     struct err *e) {
+    float *a = arena_alloc(&k->m->mem, t->ne[0], sizeof *a);
+    if (!a) return err_no_memory(e, t->ne[0] * sizeof *a);
+    t->importance = a;
+    if (stats_importance(s, a)) return ERR_NONE;
+    return err_where(e, err_set(e, ERR_FORMAT, "its inputs overflow: the model is damaged"), "%s", t->name);
+}
+
+/* Whether the journal's tries of t are those that would be made now. */
+static bool known(struct measuring *k, struct measured_tensor *t, const enum qtype *types, size_t n) {
+    if (!journal_find_tries(k->journal, &k->m->mem, t) || t->n_tries != n) return false;
+    for (size_t i = 0; i < n; i++)
+        if (t->tries[i].type != types[i]) return false;
+    return true;
+}
+
+static enum err_code try_types(struct measuring *k, size_t i, const struct stats *s, struct err *e) {
+    struct measured_tensor *t = &k->m->tensors[i];
+    enum qtype types[QTYPE_ID_LIMIT];
+    double rfn[QTYPE_ID_LIMIT];
+    size_t n = tries_types(k->weights[i], k->max_abs[i], types);
+    if (known(k, t, types, n)) return ERR_NONE;
+    TRY(tries_run(k->pool, k->weights[i], s, t->importance, types, n, rfn, e));
+    struct measured_try *tries = arena_alloc(&k->m->mem, n, sizeof *tries);
+    if (!tries) return err_no_memory(e, n * sizeof *tries);
+    for (size_t j = 0; j < n; j++) tries[j] = (struct measured_try){ types[j], qtype_bpw(types[j]), rfn[j] };
+    t->tries = tries;
+    t->n_tries = n;
+    return journal_keep_tries(k->journal, t, e);
+}
+
+/* s: its inputs, NULL for an embedding that is no head. */
+static enum err_code measure_matrix(struct measuring *k, size_t i, const struct stats *s, struct err *e) {
+    struct measured_tensor *t = &k->m->tensors[i];
+    if (s) TRY(take_importance(k, t, s, e));
+    TRY(weight_scan(k->pool, k->weights[i], &k->max_abs[i], e));
+    TRY(try_types(k, i, s, e));
+    for (size_t j = 0; k->o->on_try && j < t->n_tries; j++) k->o->on_try(k->o->user, t, &t->tries[j]);
+    return measuring_step(k, "trying types", weights_of(t) * ENCODE_COST, e);
+}
+
+/* --- Passing the states --- */
+
+struct tapped { struct stats by_slot[SLOT_COUNT]; uint64_t length; };
+
+static void add_inputs(void *user, enum slot s, const float *x, uint64_t n_in) {
+    struct tapped *t = user;
+    (void)n_in;
+    if (t->by_slot[s].sum2) stats_add(&t->by_slot[s], x, t->length);
+}
+
+static void tapped_fini(struct tapped *t) {
+    for (size_t s = 0; s < SLOT_COUNT; s++) stats_fini(&t->by_slot[s]);
+}
+
+struct pass {
+    struct measuring *k;
+    struct block_runner *runner;
+    float *states; /* (rows, length, n_embd) */
+    size_t row;    /* floats of a row */
+};
+
+static enum err_code pass_block(struct pass *p, uint32_t layer, struct err *e) {
+    struct measuring *k = p->k;
+    struct tapped tapped = { .length = k->tokens.length };
+    enum err_code rc = ERR_NONE;
+    for (size_t i = 0; i < k->m->n_tensors && !rc; i++)
+        if (in_block(k->weights[i], layer))
+            rc = stats_init(&tapped.by_slot[k->weights[i]->slot], k->weights[i]->ne[0],
+                            (uint64_t)k->tokens.rows * k->tokens.length, e);
+    double cost = measuring_block_weights(k, layer) * k->tokens.length;
+    for (uint32_t r = 0; r < k->tokens.rows && !rc; r++) {
+        rc = block_run(p->runner, layer, p->states + r * p->row, add_inputs, &tapped, e);
+        if (!rc) rc = measuring_step(k, "calibrating", cost, e);
+    }
+    for (size_t i = 0; i < k->m->n_tensors && !rc; i++)
+        if (in_block(k->weights[i], layer)) rc = measure_matrix(k, i, &tapped.by_slot[k->weights[i]->slot], e);
+    tapped_fini(&tapped);
+    block_release(p->runner, layer);
+    return rc;
+}
+
+static enum err_code pass_embed(struct pass *p, struct err *e) {
+    const struct calib_tokens *c = &p->k->tokens;
+    for (uint32_t r = 0; r < c->rows; r++)
+        TRY(block_embed(p->runner, c->ids + (size_t)r * c->length, p->states + r * p->row, e));
+    return ERR_NONE;
+}
+
+static enum err_code run_head(struct pass *p, struct block_runner *head, uint32_t piece, struct tapped *t, struct err *e) {
+    struct measuring *k = p->k;
+    uint32_t rows = k->tokens.rows < HEAD_ROWS ? k->tokens.rows : HEAD_ROWS, n_embd = k->en->model->hp.n_embd;
+    enum slot slot = measuring_head(k);
+    float *logits = mem_alloc((size_t)piece * k->en->model->hp.n_vocab, sizeof *logits);
+    if (!logits) return err_no_memory(e, (uint64_t)piece * k->en->model->hp.n_vocab * sizeof *logits);
+    enum err_code rc = stats_init(&t->by_slot[slot], n_embd, (uint64_t)rows * k->tokens.length, e);
+    for (uint32_t r = 0; r < rows && !rc; r++) {
+        const float *row = p->states + (size_t)r * k->tokens.rows / rows * p->row;
+        for (uint32_t at = 0; at < k->tokens.length && !rc; at += piece)
+            rc = block_head(head, row + (size_t)at * n_embd, logits, add_inputs, t, e);
+    }
+    mem_free(logits);
+    return rc;
+}
+
+static enum err_code pass_head(struct pass *p, struct err *e) {
+    struct measuring *k = p->k;
+    uint32_t piece = measuring_head_length(k, k->tokens.length);
+    struct tapped tapped = { .length = piece };
+    struct block_runner *head;
+    TRY(block_open(k->en, piece, &head, e));
+    enum err_code rc = run_head(p, head, piece, &tapped, e);
+    block_close(head);
+    for (size_t i = 0; i < k->m->n_tensors && !rc; i++) {
+        enum slot s = k->weights[i]->slot;
+        if (slot_info(s)->per_block) continue;
+        rc = measure_matrix(k, i, s == measuring_head(k) ? &tapped.by_slot[s] : NULL, e);
+    }
+    tapped_fini(&tapped);
+    return rc;
+}
+
+static enum err_code first_pass(struct measuring *k, struct err *e) {
+    struct pass p = { .k = k, .row = (size_t)k->tokens.length * k->en->model->hp.n_embd };
+    enum err_code rc;
+    TRY_OUT(rc, block_open(k->en, k->tokens.length, &p.runner, e));
+    p.states = mem_alloc(k->tokens.rows, p.row * sizeof *p.states);
+    if (!p.states) TRY_OUT(rc, err_no_memory(e, k->tokens.rows * p.row * sizeof *p.states));
+    TRY_OUT(rc, pass_embed(&p, e));
+    for (uint32_t layer = 0; layer < k->en->model->hp.n_layer; layer++) TRY_OUT(rc, pass_block(&p, layer, e));
+    rc = pass_head(&p, e);
+out:
+    mem_free(p.states);
+    block_close(p.runner);
+    return rc;
+}
+
+/* --- The whole --- */
+
+static enum err_code identify(struct measuring *k, struct err *e) {
+    const struct model *model = k->en->model;
+    struct measurement *m = k->m;
+    snprintf(m->model_name, sizeof m->model_name, "%s", model->hp.name);
+    snprintf(m->arch, sizeof m->arch, "%s", model->hp.arch->name);
+    m->parameters = model_parameters(model);
+    m->model_hash = measurement_hash_model(model);
+    m->tensors = arena_alloc(&m->mem, model->n_weights, sizeof *m->tensors);
+    k->weights = NEW_ARRAY(const struct weight *, model->n_weights);
+    k->max_abs = NEW_ARRAY(float, model->n_weights);
+    if (!m->tensors || !k->weights || !k->max_abs) return err_no_memory(e, model->n_weights * sizeof *m->tensors);
+    for (uint32_t i = 0; i < model->n_weights; i++) {
+        const struct weight *w = &model->weights[i];
+        if (!slot_info(w->slot)->matrix) continue;
+        struct measured_tensor *t = &m->tensors[m->n_tensors];
+        *t = (struct measured_tensor){ .name = arena_strdup(&m->mem, w->name), .ne = { w->ne[0], w->ne[1] } };
+        if (!t->name) return err_no_memory(e, sizeof w->name);
+        k->weights[m->n_tensors++] = w;
+    }
+    return ERR_NONE;
+}
+
+static void take_settings(struct measuring *k) {
+    struct measured_settings *s = &k->m->settings;
+    memcpy(s->source, k->tokens.source, sizeof s->source);
+    s->text_hash = k->tokens.hash;
+    s->rows = k->tokens.rows;
+    s->length = k->tokens.length;
+    probe_choose(k);
+}
+
+static double all_work(const struct measuring *k) {
+    double blocks = 0, all = 0;
+    for (uint32_t layer = 0; layer < k->en->model->hp.n_layer; layer++) blocks += measuring_block_weights(k, layer);
+    for (size_t i = 0; i < k->m->n_tensors; i++) all += weights_of(&k->m->tensors[i]);
+    return blocks * k->tokens.rows * k->tokens.length + all * ENCODE_COST + probe_work(k);
+}
+
+static enum err_code open_journal(struct measuring *k, struct err *e) {
+    if (!k->o->file) return journal_open(NULL, k->m, &k->journal, e);
+    struct buf path = { 0 };
+    buf_addf(&path, "%s.journal", k->o->file);
+    enum err_code rc = buf_status(&path, e);
+    if (!rc) rc = journal_open(path.p, k->m, &k->journal, e);
+    buf_fini(&path);
+    return rc;
+}
+
+static enum err_code measure(struct measuring *k, const char *path, struct err *e) {
+    struct engine_options eo = { .backend = k->o->backend, .threads = k->o->threads, .exact = true };
+    TRY(engine_open(path, &eo, &k->en, e));
+    TRY(pool_open(k->o->threads, &k->pool, e));
+    TRY(calib_open(k->en, &k->o->calib, &k->tokens, e));
+    TRY(identify(k, e));
+    take_settings(k);
+    TRY(open_journal(k, e));
+    k->total = all_work(k);
+    enum err_code rc = first_pass(k, e);
+    if (!rc) rc = probe_run(k, e);
+    rc = err_where(e, rc, "%s", path);
+    return rc || !k->o->file ? rc : measurement_write(k->m, k->o->file, e);
+}
+
+enum err_code measure_model(const char *path, const struct measure_options *o, struct measurement **out,
+                            struct err *e) {
+    struct measuring k = { .o = o, .m = NEW(struct measurement) };
+    *out = NULL;
+    if (!k.m) return err_no_memory(e, sizeof *k.m);
+    enum err_code rc = measure(&k, path, e);
+    journal_close(k.journal, rc == ERR_NONE);
+    calib_close(&k.tokens);
+    pool_close(k.pool);
+    engine_close(k.en);
+    mem_free(k.weights);
+    mem_free(k.max_abs);
+    if (rc) measurement_free(k.m);
+    else *out = k.m;
+    return rc;
+}

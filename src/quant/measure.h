@@ -1,0 +1,26 @@
+#ifndef QUANT_MEASURE_H
+#define QUANT_MEASURE_H
+/* Measures a model: calibrates it block by block, tries every type on every matrix, and finds what each matrix's error
+ * does to the output. docs/quantizing.md. */
+#include "base/log.h"
+#include "quant/calib.h"
+#include "quant/measurement.h"
+
+struct measure_options {
+    const char *backend; /* NULL: "cpu"; always run in float */
+    unsigned threads;    /* 0: one per physical core; results do not depend on it */
+    struct calib_options calib;
+    /* Where the measurement is written (measurement_write) when it is complete. Until then a journal beside it keeps what
+     * is done, so that a killed run goes on. NULL: nothing is written. */
+    const char *file;
+    /* Told of each try as it is made (or found in the journal), in the order of the blocks. May be NULL. */
+    void (*on_try)(void *user, const struct measured_tensor *tensor, const struct measured_try *t);
+    void *user;
+    struct progress progress;
+};
+
+/* Opens path itself, in float arithmetic. *out is the caller's (measurement_free), NULL on error. A weight that is NaN or
+ * infinite is ERR_FORMAT and named. ERR_INTERRUPTED when progress says so. After an error the journal stays. */
+enum err_code measure_model(const char *path, const struct measure_options *o, struct measurement **out,
+                            struct err *e);
+#endif

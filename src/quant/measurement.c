@@ -1,0 +1,85 @@
+/* Measurements in memory: identity, look-up, and the loss model.
+ *
+ * The loss of a tensor's encoding is the divergence that it alone causes at the model's output. It was seen for the
+ * probed types. Between and beyond them it follows the squared relative error: proportional to it beyond, along a
+ * straight line in logarithms between, since at low bits the divergence grows by another power than the square. */
+#include "quant/measurement.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "quant/hash.h"
+
+void measurement_free(struct measurement *m) {
+    if (!m) return;
+    struct arena mem = m->mem; /* m itself is not in it */
+    arena_fini(&mem);
+    mem_free(m);
+}
+
+static uint64_t hash_rows(uint64_t h, const struct weight *w, float *row) {
+    uint64_t n = slot_info(w->slot)->matrix ? w->ne[1] : 1;
+    const uint64_t rows[] = { 0, n / 3, n - n / 3 - 1, n - 1 };
+    for (size_t i = 0; i < (n > 1 ? ARRAY_LEN(rows) : 1); i++) {
+        model_read_rows(w, rows[i], 1, row);
+        h = hash_bytes(h, row, w->ne[0] * sizeof *row);
+    }
+    return h;
+}
+
+uint64_t measurement_hash_model(const struct model *m) {
+    uint64_t h = HASH_START, widest = 0;
+    for (uint32_t i = 0; i < m->n_weights; i++)
+        if (m->weights[i].ne[0] > widest) widest = m->weights[i].ne[0];
+    float *row = mem_alloc(widest, sizeof *row);
+    for (uint32_t i = 0; i < m->n_weights; i++) {
+        const struct weight *w = &m->weights[i];
+        if (w->slot == SLOT_ROPE_FREQS) continue; /* only in GGUF files, and says nothing that hparams do not */
+        h = hash_bytes(h, w->name, strlen(w->name));
+        h = hash_bytes(h, w->ne, sizeof w->ne);
+        if (row) h = hash_rows(h, w, row);
+    }
+    mem_free(row);
+    return h;
+}
+
+const struct measured_tensor *measurement_find(const struct measurement *m, const char *name) {
+    for (size_t i = 0; i < m->n_tensors; i++)
+        if (strcmp(m->tensors[i].name, name) == 0) return &m->tensors[i];
+    return NULL;
+}
+
+const struct measured_try *measured_try_of(const struct measured_tensor *t, enum qtype type) {
+    for (size_t i = 0; i < t->n_tries; i++)
+        if (t->tries[i].type == type) return &t->tries[i];
+    return NULL;
+}
+
+struct point { double rfn, kld; };
+
+static struct point probe_point(const struct measured_tensor *t, size_t i) {
+    return (struct point){ measured_try_of(t, t->probes[i].type)->rfn, t->probes[i].kld };
+}
+
+static double along_square(struct point p, double rfn) {
+    return p.rfn > 0 ? p.kld * (rfn / p.rfn) * (rfn / p.rfn) : 0;
+}
+
+static double between(struct point a, struct point b, double rfn) {
+    if (!(a.rfn > b.rfn) || !(a.kld > 0) || !(b.kld > 0)) return along_square(a, rfn);
+    return b.kld * pow(rfn / b.rfn, log(a.kld / b.kld) / log(a.rfn / b.rfn));
+}
+
+double measured_loss(const struct measured_tensor *t, enum qtype type) {
+    const struct measured_try *at = measured_try_of(t, type);
+    if (!at) return INFINITY;
+    if (!t->n_probes) return t->sensitivity * at->rfn * at->rfn;
+    struct point p = probe_point(t, 0); /* the coarsest, with the largest error */
+    if (at->rfn >= p.rfn) return along_square(p, at->rfn);
+    for (size_t i = 1; i < t->n_probes; i++) {
+        struct point next = probe_point(t, i);
+        if (at->rfn >= next.rfn) return between(p, next, at->rfn);
+        p = next;
+    }
+    return along_square(p, at->rfn);
+}
