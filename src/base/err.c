@@ -9,13 +9,16 @@
 #include <string.h>
 #include "base/str.h"
 
-/* vsnprintf into buf whose truncation keeps whole characters; the length written. */
+/* vsnprintf into buf whose truncation keeps whole characters; the length written. What a file said may be quoted: its
+ * line ends and other control characters become spaces, so that an error stays one line. */
 static size_t put(char *buf, size_t size, const char *fmt, va_list args) {
     int n = vsnprintf(buf, size, fmt, args);
     if (n < 0) n = 0;
     size_t len = (size_t)n;
     if (len >= size) len = utf8_complete(buf, size - 1);
     buf[len] = 0;
+    for (size_t i = 0; i < len; i++)
+        if ((unsigned char)buf[i] < 0x20 || buf[i] == 0x7F) buf[i] = ' ';
     return len;
 }
 

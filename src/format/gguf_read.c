@@ -86,15 +86,15 @@ static enum err_code take_str(struct cursor *c, const char *what, struct str *s)
     return ERR_NONE;
 }
 
-/* A key or a name: 1 to max bytes of UTF-8 without NUL, copied and terminated. */
+/* A key or a name: 1 to max bytes of printable UTF-8, copied and terminated. */
 static enum err_code take_name(struct cursor *c, const char *what, size_t max, struct arena *mem, const char **out) {
     struct str s;
     size_t at = c->at;
     TRY(take_str(c, what, &s));
     if (s.n == 0 || s.n > max)
         return err_set_at(c->e, ERR_FORMAT, at, "%s has a length of %zu bytes; 1 to %zu are allowed", what, s.n, max);
-    if (memchr(s.p, 0, s.n) || !utf8_valid(s.p, s.n))
-        return err_set_at(c->e, ERR_FORMAT, at, "%s is not valid UTF-8 text", what);
+    if (!tfile_is_name(s.p, s.n))
+        return err_set_at(c->e, ERR_FORMAT, at, "%s is not printable UTF-8 text", what);
     *out = arena_strndup(mem, s.p, s.n);
     return *out ? ERR_NONE : err_no_memory(c->e, s.n + 1);
 }

@@ -22,7 +22,7 @@ size_t gguf_type_bytes(enum gguf_type t);
 struct gguf_array { enum gguf_type elem; uint64_t n; const uint8_t *p; uint64_t bytes; };
 
 struct gguf_kv {
-    const char *key; /* terminated, valid UTF-8 */
+    const char *key; /* terminated, printable UTF-8 */
     enum gguf_type type;
     struct gguf_array value; /* type GGUF_ARRAY: the elements; otherwise one element of that type */
 };

@@ -12,7 +12,7 @@
 #include "base/mem.h"
 #include "base/os.h"
 
-#define MAX_FILE_BYTES ((size_t)64 << 20) /* tokenizer_config.json with a long list of added tokens stays below 1 MB */
+#define MAX_FILE_BYTES ((size_t)16 << 20) /* tokenizer_config.json with a long list of added tokens stays below 1 MB */
 #define EXACT_INTEGER 9007199254740992.0  /* 2^53: up to here a double holds every integer */
 
 struct hf_config { json_t *root; char *name; };

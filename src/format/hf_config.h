@@ -15,7 +15,7 @@ struct hf_config;
 
 enum hf_kind { HF_ABSENT, HF_BOOL, HF_INT, HF_REAL, HF_STRING, HF_ARRAY, HF_OBJECT };
 
-/* Reads a file of at most 64 MiB; errors name it. On error *out is NULL. */
+/* Reads a file of at most 16 MiB; errors name it. On error *out is NULL. */
 enum err_code hf_config_open(const char *path, struct hf_config **out, struct err *e);
 /* The same from bytes; name stands for the file in errors. */
 enum err_code hf_config_parse(struct span json, const char *name, struct hf_config **out, struct err *e);

@@ -64,6 +64,8 @@ static enum err_code read_tensor(const char *name, const json_t *v, uint64_t dat
     const struct dtype *dtype = find_dtype(text);
     const json_t *offsets = json_object_get(v, "data_offsets");
     t->name = name;
+    if (!tfile_is_name(name, strlen(name)))
+        return err_set(e, ERR_FORMAT, "a tensor name has control characters: %s", name);
     if (!text) return err_set(e, ERR_FORMAT, "tensor %s has no dtype", name);
     if (!dtype) return err_set(e, ERR_UNSUPPORTED, "tensor %s has the unknown dtype %s", name, text);
     t->type = dtype->type;
@@ -191,7 +193,8 @@ static int by_tensor(const void *a, const void *b) {
 
 /* Shards stand beside the index: a name with a directory in it would leave the model's directory. */
 static bool is_plain_name(const char *name) {
-    return *name && !strchr(name, '/') && !strchr(name, '\\') && strcmp(name, ".") && strcmp(name, "..");
+    return *name && tfile_is_name(name, strlen(name)) && !strchr(name, '/') && !strchr(name, '\\') &&
+           strcmp(name, ".") && strcmp(name, "..");
 }
 
 /* Fills x->files with the distinct names of weight_map, sorted. */

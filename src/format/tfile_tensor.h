@@ -1,6 +1,7 @@
 #ifndef FORMAT_TFILE_TENSOR_H
 #define FORMAT_TFILE_TENSOR_H
 /* What every weight format says about one stored tensor. */
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include "qtype/qtype.h"
@@ -25,6 +26,8 @@ static inline uint64_t tfile_tensor_weights(const struct tfile_tensor *t) {
     return t->ne[0] * t->ne[1] * t->ne[2] * t->ne[3];
 }
 
+/* Whether bytes can be a name or a key: UTF-8 without control characters, so that it can be shown on a terminal. */
+bool tfile_is_name(const char *p, size_t n);
 /* Sorts names; returns one that appears twice, NULL if each appears once. */
 const char *tfile_twin(const char **names, size_t n);
 #endif

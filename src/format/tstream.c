@@ -15,7 +15,8 @@ struct tstream {
     struct os_out *outs;  /* one for each file; the first n_open are open */
     size_t *first;        /* index of each file's first slot */
     size_t n_open, n_synced;
-    size_t n_kept;        /* slots that an earlier run has written */
+    bool resumable;       /* the caller asked for what an earlier run has written */
+    size_t n_kept;        /* slots of it that are kept */
     size_t slot;          /* the one that is being written */
     uint64_t in_slot;     /* bytes of it that are there */
 };
@@ -127,6 +128,7 @@ enum err_code tstream_open(struct tstream_plan *plan, size_t *n_done, struct tst
     s->first = NEW_ARRAY(size_t, s->plan.n_files);
     if (!s->outs || !s->first) TRY_OUT(rc, err_no_memory(e, s->plan.n_files * sizeof(*s->outs)));
     for (size_t i = 1; i < s->plan.n_files; i++) s->first[i] = s->first[i - 1] + s->plan.files[i - 1].n_tensors;
+    s->resumable = n_done != NULL;
     s->n_kept = n_done ? count_kept(s, *n_done) : 0;
     s->slot = s->n_kept;
     TRY_OUT(rc, check_space(s, e));
@@ -164,7 +166,7 @@ enum err_code tstream_commit(struct tstream *s, struct err *e) {
     TRY_OUT(rc, tstream_sync(s, e)); /* so that little can fail between the first name and the last */
     for (size_t i = s->plan.n_files; i-- > 0; ) TRY_OUT(rc, os_out_commit(&s->outs[i], e));
 out:
-    tstream_abandon(s, false);
+    tstream_abandon(s, s->resumable);
     return rc;
 }
 

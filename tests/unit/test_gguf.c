@@ -240,7 +240,10 @@ static void bad_metadata_are_refused(void **state) {
     expect_refusal(&b, ERR_FORMAT, "length of 0 bytes");
     b = begin_file(0, 1);
     add_kv_u32(&b, "bad\xC0\x80", 1);
-    expect_refusal(&b, ERR_FORMAT, "not valid UTF-8");
+    expect_refusal(&b, ERR_FORMAT, "not printable UTF-8");
+    b = begin_file(0, 1);
+    add_kv_u32(&b, "red\x1B[31m", 1);
+    expect_refusal(&b, ERR_FORMAT, "not printable UTF-8");
     b = begin_file(0, 1);
     add_text(&b, "k");
     add_u32(&b, 13);
@@ -519,6 +522,9 @@ static void interrupted_runs_resume(void **state) {
     tstream_abandon(s, true);
     n_done = 1;
     assert_int_equal(gguf_writer_open(w, scratch("r.gguf"), &n_done, &s, NULL), ERR_NONE);
+    assert_int_equal(tstream_commit(s, NULL), ERR_INTERNAL); /* too early; the work is not lost */
+    assert_int_equal(gguf_writer_open(w, scratch("r.gguf"), &n_done, &s, NULL), ERR_NONE);
+    assert_int_equal(n_done, 1);
     put_tensors(s, o.g, n_done, 4);
     assert_int_equal(tstream_commit(s, NULL), ERR_NONE);
     assert_true(same_bytes(scratch("r.gguf"), corpus("gguf/all_types.gguf")));

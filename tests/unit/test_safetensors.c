@@ -73,6 +73,7 @@ static void bad_headers_are_refused(void **state) {
         { "[]", 0, "not a JSON object" },
         { "{\"a\":1,\"a\":2}", 0, "duplicate" },
         { "{\"a\":1}", 0, "tensor a has no dtype" },
+        { "{\"a\\nb\":1}", 0, "control characters: a b" },
         { "{\"a\":{\"dtype\":\"F33\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "unknown dtype F33" },
         { "{\"a\":{\"dtype\":\"F32\",\"data_offsets\":[0,4]}}", 4, "no shape" },
         { "{\"a\":{\"dtype\":\"F32\",\"shape\":[-1],\"data_offsets\":[0,4]}}", 4, "impossible shape" },
