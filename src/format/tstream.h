@@ -26,8 +26,8 @@ enum err_code tstream_put(struct tstream *s, const void *p, size_t n, struct err
 size_t tstream_n_done(const struct tstream *s);
 /* What was put so far survives a crash; tstream_n_done tensors can then be resumed. */
 enum err_code tstream_sync(struct tstream *s, struct err *e);
-/* After the last tensor: gives all files their names, the first one last, and frees s, also on failure. A failure leaves
- * the partial files of a stream that was opened with n_done, which can be resumed, and removes all others. */
+/* After the last tensor: gives all files their names, the first one last, and frees s, also on failure. A failure
+ * leaves the partial files of a stream that was opened with n_done, which can be resumed, and removes all others. */
 enum err_code tstream_commit(struct tstream *s, struct err *e);
 /* Frees s; partial files are removed unless keep_part. NULL is fine. */
 void tstream_abandon(struct tstream *s, bool keep_part);
