@@ -4,6 +4,7 @@
  * rather than a guess: it would mean that the model computes something else than what is built here. */
 #include "model/model.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -90,6 +91,19 @@ static enum err_code check_tensor(const struct model *m, const struct weight *w,
     return rc ? err_where(e, rc, "%s", tfile_file_path(m->file, t->shard)) : ERR_NONE;
 }
 
+/* The only weights that divide: a zero would turn every angle into no number. */
+static enum err_code check_divisors(const struct model *m, const struct weight *w, struct err *e) {
+    for (uint64_t i = 0; i < w->ne[0]; i++) {
+        float d;
+        qtype_info(w->type)->decode(w->src->data + i * qtype_info(w->type)->block_bytes, &d, 1);
+        if (isfinite(d) && d > 0) continue;
+        enum err_code rc = err_set(e, ERR_FORMAT, "tensor %s holds %g; positive numbers are needed", w->src->name,
+                                   (double)d);
+        return err_where(e, rc, "%s", tfile_file_path(m->file, w->src->shard));
+    }
+    return ERR_NONE;
+}
+
 static enum err_code bind_slot(struct binder *b, enum slot s, uint32_t layer, struct err *e) {
     struct model *m = b->m;
     struct weight *w = &m->weights[m->n_weights];
@@ -108,6 +122,7 @@ static enum err_code bind_slot(struct binder *b, enum slot s, uint32_t layer, st
         }
         TRY(check_tensor(m, w, n_dims, e));
         w->type = w->src->type;
+        if (s == SLOT_ROPE_FREQS) TRY(check_divisors(m, w, e));
         b->used[w->src - m->file->tensors] = true;
     }
     m->by_slot[layer * SLOT_COUNT + s] = ++m->n_weights;

@@ -336,6 +336,9 @@ static void gguf_keys(void **state) {
                                                 { "llama.rope.scaling.factor", F32, 4, 0 }, { 0 } }, &hp, &e), &e);
     assert_int_equal(hp.rope.scaling, ROPE_SCALE_LINEAR);
     assert_true(hp.rope.factor == 4);
+    static const struct gguf_change windowed[] = { { "llama.attention.sliding_window", U32, 100, 0 }, { 0 } };
+    assert_ok(read_gguf(windowed, &hp, &e), &e);
+    assert_int_equal(hp.window, 100);
     assert_ok(read_gguf((struct gguf_change[]){ { "llama.rope.scale_linear", F32, 2, 0 }, { 0 } }, &hp, &e), &e);
     assert_int_equal(hp.rope.scaling, ROPE_SCALE_LINEAR);
     assert_true(hp.rope.factor == 2);

@@ -253,7 +253,7 @@ static void llama_cpp_files_agree(void **state) {
     model_close(gguf);
 }
 
-/* Writes m as GGUF, all F32, with divisors for llama3 scaling and, if odd is given, one more tensor of four floats. */
+/* Writes m as GGUF, all F32, with divisors for llama3 scaling and, if odd is given, one more vector of zeros. */
 static void write_gguf(const struct model *m, const char *path, const char *odd) {
     const struct hparams *hp = &m->hp;
     const struct { const char *key; uint32_t v; } counts[] = {
@@ -263,7 +263,7 @@ static void write_gguf(const struct model *m, const char *path, const char *odd)
         { "llama.attention.key_length", hp->head_dim }, { "llama.attention.value_length", hp->head_dim },
         { "llama.feed_forward_length", hp->n_ff },
     };
-    const uint64_t half = hp->rope.n_rot / 2, four = 4;
+    const uint64_t half = hp->rope.n_rot / 2;
     bool llama3 = hp->rope.scaling == ROPE_SCALE_LLAMA3;
     struct gguf_writer *w;
     struct tstream *s;
@@ -282,7 +282,7 @@ static void write_gguf(const struct model *m, const char *path, const char *odd)
         assert_ok(gguf_writer_tensor(w, x->name, QTYPE_F32, n_dims, x->ne, &e), &e);
     }
     if (llama3) assert_ok(gguf_writer_tensor(w, "rope_freqs.weight", QTYPE_F32, 1, &half, &e), &e);
-    if (odd) assert_ok(gguf_writer_tensor(w, odd, QTYPE_F32, 1, &four, &e), &e);
+    if (odd) assert_ok(gguf_writer_tensor(w, odd, QTYPE_F32, 1, &half, &e), &e);
     assert_ok(gguf_writer_open(w, path, NULL, &s, &e), &e);
     for (uint32_t i = 0; i < m->n_weights; i++) {
         const struct weight *x = &m->weights[i];
@@ -296,7 +296,7 @@ static void write_gguf(const struct model *m, const char *path, const char *odd)
         rope_freq_divisors(&hp->rope, divisors);
         assert_ok(tstream_put(s, divisors, half * sizeof *divisors, &e), &e);
     }
-    if (odd) assert_ok(tstream_put(s, divisors, 4 * sizeof *divisors, &e), &e);
+    if (odd) assert_ok(tstream_put(s, (const float[64]){ 0 }, half * sizeof(float), &e), &e);
     assert_ok(tstream_commit(s, &e), &e);
     gguf_writer_free(w);
 }
@@ -341,9 +341,16 @@ static void gguf_of_a_folder_is_the_same_model(void **state) {
         assert_non_null(strstr(e.where, path.p));
         write_gguf(hf, path.p, "blk.0.attn_rot_embd.weight"); /* what old converters left in */
         model_close(open_ok(path.p, false));
-        unlink(path.p);
         model_close(hf);
     }
+    /* Divisors of zero. */
+    struct model *hf = open_ok(source("%s%s", "llama-mha", "").p, false), *gguf;
+    struct err e = { 0 };
+    write_gguf(hf, path.p, "rope_freqs.weight");
+    assert_int_equal(model_open(path.p, false, &gguf, &e), ERR_FORMAT);
+    assert_non_null(strstr(e.msg, "rope_freqs.weight holds 0"));
+    unlink(path.p);
+    model_close(hf);
 }
 
 /* --- Graphs --- */
