@@ -162,18 +162,19 @@ static ALWAYS_INLINE void unpack_q3_k(const uint8_t *b, struct unit512 *u) {
     }
 }
 
-/* d, dmin and the 12 bytes of six-bit scales and mins of Q4_K and Q5_K. */
+/* d, dmin and the 12 bytes of six-bit scales and mins of Q4_K and Q5_K. In dwords w of four: scales 0..3 are the low six
+ * bits of w0, 4..7 the low nibbles of w2 and the high pairs of w0; mins likewise of w1 and the high nibbles of w2. */
 static ALWAYS_INLINE void k4_scales(const uint8_t *b, struct unit512 *u) {
-    uint32_t w[3], d;
-    memcpy(&d, b, 4);
-    memcpy(w, b + 4, 12);
-    uint64_t s = (w[0] & 0x3f3f3f3f) | (uint64_t)((w[2] & 0x0f0f0f0f) | (w[0] >> 2 & 0x30303030)) << 32;
-    uint64_t m = (w[1] & 0x3f3f3f3f) | (uint64_t)((w[2] >> 4 & 0x0f0f0f0f) | (w[1] >> 2 & 0x30303030)) << 32;
-    __m512 both = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_set_epi64x((int64_t)m, (int64_t)s)));
+    __m128i w = _mm_loadu_si128((const __m128i *)b); /* d and dmin, w0, w1, w2 */
+    __m128i low = _mm_srlv_epi32(_mm_shuffle_epi32(w, _MM_SHUFFLE(3, 2, 3, 1)), _mm_setr_epi32(0, 0, 0, 4));
+    __m128i high = _mm_srli_epi32(_mm_shuffle_epi32(w, _MM_SHUFFLE(2, 2, 1, 1)), 2);
+    low = _mm_and_si128(low, _mm_setr_epi32(0x3f3f3f3f, 0x0f0f0f0f, 0x3f3f3f3f, 0x0f0f0f0f));
+    high = _mm_and_si128(high, _mm_setr_epi32(0, 0x30303030, 0, 0x30303030));
+    __m512 both = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_or_si128(low, high)));
     /* d in the lower eight lanes, -dmin in the upper ones */
-    __m512 f = _mm512_castps128_ps512(_mm_cvtph_ps(_mm_cvtsi32_si128((int)(d ^ 0x80000000u))));
-    f = _mm512_permutexvar_ps(_mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1), f);
-    u->scale = _mm512_mul_ps(f, both);
+    __m128 d = _mm_xor_ps(_mm_cvtph_ps(w), _mm_setr_ps(0, -0.0f, 0, 0));
+    __m512i which = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
+    u->scale = _mm512_mul_ps(_mm512_permutexvar_ps(which, _mm512_castps128_ps512(d)), both);
     u->min = _mm512_shuffle_f32x4(u->scale, u->scale, 0x4e);
 }
 
