@@ -1,29 +1,41 @@
 #!/bin/sh
-# `snug COMMAND --help` and the table behind the completions and the man page know the same options.
+# The table of options is built into the program: what the code asks for is in it, and what is in it the code asks for.
 # usage: help.sh SNUG
 set -eu
 . tests/tree/lib.sh
 snug=$1
 table=tools/completions/options.txt
+fields() { awk -F ' [|] ' -v kind="$1" '$1 == kind' $table; }
+commands=$(fields command | awk -F ' [|] ' '{ print $2 }')
 
-listed() { awk -F ' [|] ' -v c="$1" '$1 == "option" && ($2 == "*" || index(" " $2 " ", " " c " ")) { print $3 }' $table |
-    tr ' ' '\n' | sort -u; }
-# Spellings at the start of a help line: "  -p, --prompt TEXT   the prompt".
-helped() { "$snug" "$1" --help | sed -n 's/^ *\(-[^ ].*\)/\1/p' | sed 's/  .*//' | grep -oE '(^|[ ,])--?[a-z][a-z0-9-]*' |
-    tr -d ' ,' | sort -u; }
-same_options() {
-    listed "$1" >"$listed_file"
-    helped "$1" | diff "$listed_file" - # < only in the table, > only in the help
-}
-listed_file=$(mktemp)
-trap 'rm -f "$listed_file"' EXIT
-for command in $(awk -F ' [|] ' '$1 == "command" { print $2 }' $table); do
-    check "options of snug $command" same_options "$command"
+# An option is asked for by its last spelling.
+spelled=$(fields option | awk -F ' [|] ' '{ n = split($3, w, " "); print w[n] }' | sort -u)
+asked=$(grep -ohE '"--?[a-z][a-z0-9-]+"' src/cli/*.c | tr -d '"' | grep -vx -- --version | sort -u)
+differ() { [ "$spelled" = "$asked" ] || { printf '%s\n' "$spelled" >"$work/a"; printf '%s\n' "$asked" | diff "$work/a" -; }; }
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+check "options of the table are those of the code" prints_nothing differ
+
+helps() { "$snug" "$1" --help >"$work/help" && grep -q "^usage: snug $1 " "$work/help" && grep -q -- '--json' "$work/help"; }
+listed() { "$snug" --help | grep -qE "^ +$1 "; }
+for command in $commands; do
+    check "snug $command --help" helps "$command"
+    check "snug --help says $command" listed "$command"
 done
-commands_in_help() {
-    for command in $(awk -F ' [|] ' '$1 == "command" { print $2 }' $table); do
-        "$snug" --help | grep -qE "^ +$command( |\$)" || { echo "snug --help does not say $command"; return 1; }
-    done
+
+# fails STATUS WORDS...: that exit status, nothing on standard output, one line on standard error.
+fails() {
+    expected=$1 status=0
+    shift
+    "$snug" "$@" >"$work/out" 2>"$work/err" </dev/null || status=$?
+    [ "$status" -eq "$expected" ] && [ ! -s "$work/out" ] && [ "$(wc -l <"$work/err")" -eq 1 ] ||
+        { echo "status $status"; cat "$work/out" "$work/err"; return 1; }
 }
-check "commands of snug" commands_in_help
+check "unknown command" fails 2 juggle
+check "unknown option" fails 2 run models/tiny --temprature 1
+check "missing value" fails 2 run models/tiny -n
+check "bad number" fails 2 run models/tiny -n many
+check "no model" fails 2 run
+check "model that is not there" fails 1 run "$work/nothing.gguf" -p x
+check "folder without a model" fails 1 run "$work" -p x
 exit $failed

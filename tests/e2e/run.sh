@@ -1,0 +1,96 @@
+#!/bin/sh
+# snug run as people use it: streams, pipes, limits, interruption. usage: run.sh SNUG
+set -eu
+. tests/tree/lib.sh
+snug=$1
+model=models/tiny
+prompt='Once upon a time,'
+# What the reference implementation (transformers, float, greedy) goes on with.
+story=' there was a man who had a son called Jack, and he was a man, and'
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+same() { [ "$1" = "$2" ] || { printf 'expected: %s\n   found: %s\n' "$1" "$2"; return 1; }; }
+greedy() { "$snug" run $model --temp 0 -n 18 "$@" 2>"$work/err"; }
+tells() { same "$story" "$(greedy "$@")"; }
+check "prompt as an argument" tells -p "$prompt"
+printf '%s' "$prompt" >"$work/prompt"
+check "prompt in a file" tells -f "$work/prompt"
+from_stdin() { same "$story" "$(greedy <"$work/prompt")"; }
+check "prompt on standard input" from_stdin
+for threads in 1 2 3; do check "$threads threads" tells -p "$prompt" -t $threads; done
+check "in float" tells -p "$prompt" --exact
+check "ref back end" tells -p "$prompt" --backend ref
+check "scalar kernels" tells -p "$prompt" --cpu scalar
+
+# A seed fixes the text, whatever the threads; another seed changes it.
+sampled() { "$snug" run $model -p "$prompt" -n 40 --temp 1.0 "$@" 2>/dev/null; }
+same_seed() { same "$(sampled --seed 7 -t 1)" "$(sampled --seed 7 -t 2)"; }
+other_seed() { [ "$(sampled --seed 7)" != "$(sampled --seed 8)" ]; }
+check "a seed fixes the text" same_seed
+check "another seed, another text" other_seed
+
+stops() { same " there was a man who had a son" "$(greedy -p "$prompt" --stop ' called')"; }
+check "a stop text is not given out" stops
+
+field() { sed -n "s/.*\"$1\": *\"\{0,1\}\([^,\"}]*\).*/\1/p" "$work/json" | head -n 1; }
+json() {
+    greedy -p "$prompt" --json >"$work/json"
+    for name in text tokens prompt_tokens generated_tokens stop_reason load_ns prompt_eval_ns eval_ns bytes_per_token \
+        share_of_limit; do
+        grep -q "\"$name\":" "$work/json" || { echo "no field $name"; return 1; }
+    done
+    same 6 "$(field prompt_tokens)" && same 18 "$(field generated_tokens)" && same length "$(field stop_reason)"
+}
+check "--json" json
+
+statistics() {
+    greedy -p "$prompt" --verbose >/dev/null
+    for line in 'total duration: ' 'load duration: ' 'prompt eval count: *6 token' 'prompt eval duration: ' \
+        'prompt eval rate: .*tokens/s' 'eval count: *18 token' 'eval duration: ' 'eval rate: .*tokens/s' 'seed: '; do
+        grep -qE "^$line" "$work/err" || { echo "no line $line"; cat "$work/err"; return 1; }
+    done
+}
+check "--verbose" statistics
+
+too_long() {
+    status=0
+    "$snug" run $model -f "$model/evaluation.txt" -n 4 >"$work/out" 2>"$work/err" || status=$?
+    [ $status -ne 0 ] && [ ! -s "$work/out" ] && [ "$(wc -l <"$work/err")" -eq 1 ] &&
+        grep -q 1024 "$work/err" && grep -qE '1[0-9]{5}' "$work/err" || { cat "$work/err"; return 1; }
+}
+check "a prompt beyond the context names both lengths" too_long
+
+to_the_end() {
+    "$snug" run $model -p "$prompt" -n -1 -c 64 --ignore-eos --json >"$work/json" 2>"$work/err"
+    # 64 positions hold 6 tokens of the prompt and 58 generated ones, and the last position still predicts a 59th.
+    same context "$(field stop_reason)" && same 59 "$(field generated_tokens)"
+}
+check "until the context's end" to_the_end
+
+# Interrupted once the text has begun: the program ends by itself, with its statistics.
+interrupt() {
+    "$snug" run $model -p "$prompt" -n -1 --ignore-eos --backend ref --verbose >"$work/out" 2>"$work/err" </dev/null &
+    process=$!
+    tries=0
+    while [ ! -s "$work/out" ] && [ $tries -lt 400 ]; do sleep 0.02; tries=$((tries + 1)); done
+    kill -INT $process
+    status=0
+    wait $process || status=$?
+    count=$(sed -n 's/^eval count: *\([0-9]*\).*/\1/p' "$work/err")
+    # 1018 tokens would fill the context.
+    [ -s "$work/out" ] && [ -n "$count" ] && [ "$count" -lt 1018 ] || { echo "status $status"; cat "$work/err"; return 1; }
+}
+closed_pipe() { # the reader goes away: no message about a signal, no hang
+    "$snug" run $model -p "$prompt" -n 200 2>"$work/err" | head -c 10 >/dev/null
+    ! grep -qi 'terminated\|core dumped' "$work/err"
+}
+full_disk() {
+    status=0
+    "$snug" run $model -p "$prompt" -n 8 >/dev/full 2>"$work/err" || status=$?
+    [ $status -eq 1 ] && [ "$(wc -l <"$work/err")" -eq 1 ] || { echo "status $status"; cat "$work/err"; return 1; }
+}
+check "interrupted" interrupt
+check "closed pipe" closed_pipe
+check "full disk" full_disk
+exit $failed
