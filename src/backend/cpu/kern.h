@@ -82,7 +82,7 @@ struct tile_job {
 };
 typedef void tile_fn(const struct tile_job *j);
 
-/* Rounds n floats (n <= UNIT, the rest counts as 0) to one unit, ties to even. A sub-block whose largest magnitude is below
+/* Rounds n floats (n <= UNIT, a multiple of the form's sub; the rest is 0) to one unit, ties to even. A sub-block whose largest magnitude is below
  * ROUND_TINY becomes zero. All bodies give the same bits. */
 #define ROUND_TINY 0x1p-100f
 typedef void round_fn(const float *x, size_t n, const struct int8_form *form, struct x_unit *out);
