@@ -27,6 +27,11 @@ struct tfile_private {
 
 static struct span span_of(const struct os_map *m) { return (struct span){ m->p, m->n }; }
 
+static bool ends_in(const char *name, const char *suffix) {
+    size_t n = strlen(name), n_suffix = strlen(suffix);
+    return n > n_suffix && !strcmp(name + n - n_suffix, suffix);
+}
+
 /* --- Parts --- */
 
 static void part_close(struct part *p) {
@@ -234,18 +239,13 @@ out:
     return rc ? err_where(e, rc, "%s", index_path) : ERR_NONE;
 }
 
-static bool is_safetensors_name(const char *name) {
-    size_t n = strlen(name), n_end = strlen(".safetensors");
-    return n > n_end && !strcmp(name + n - n_end, ".safetensors");
-}
-
 static enum err_code open_every(struct tfile *f, struct err *e) {
     char **names;
     size_t n;
     TRY(os_list_dir(f->dir, &names, &n, e));
     enum err_code rc = ERR_NONE;
     for (size_t i = 0; i < n; i++) {
-        if (!rc && is_safetensors_name(names[i])) rc = add_part(f, os_path_join(f->dir, names[i]), e);
+        if (!rc && ends_in(names[i], ".safetensors")) rc = add_part(f, os_path_join(f->dir, names[i]), e);
         mem_free(names[i]);
     }
     mem_free(names);
@@ -307,8 +307,12 @@ static enum err_code open_any(struct tfile *f, unsigned flags, struct err *e) {
     struct os_map map;
     if (os_is_dir(f->path)) return open_dir(f, flags, e);
     TRY(os_map_open(f->path, &map, e));
-    bool gguf = gguf_probe(span_of(&map)), st = safetensors_probe(span_of(&map));
+    bool gguf = gguf_probe(span_of(&map)), st = !gguf && safetensors_probe(span_of(&map));
     os_map_close(&map);
+    if (!gguf && !st) { /* neither by content: the name decides whose complaint is the clearer one */
+        gguf = ends_in(f->path, ".gguf");
+        st = ends_in(f->path, ".safetensors");
+    }
     if (gguf) return open_gguf(f, e);
     if (st) return open_beside_config(f, TFILE_SAFETENSORS, e);
     if ((flags & TFILE_NO_WEIGHTS_OK) && is_config_path(f->path)) return open_beside_config(f, TFILE_HF, e);

@@ -679,6 +679,10 @@ static void other_paths_are_refused(void **state) {
     (void)state;
     write_bytes(scratch("text.txt"), "hello world, hello", 18);
     write_bytes(scratch("nothing"), "", 0);
+    write_bytes(scratch("page.gguf"), "<html>", 6);
+    write_bytes(scratch("page.safetensors"), "<html>", 6);
+    expect_tfile_refusal(scratch("page.gguf"), "page.gguf: this is not a GGUF file");
+    expect_tfile_refusal(scratch("page.safetensors"), "page.safetensors: the file is too short");
     expect_tfile_refusal(scratch("text.txt"), "neither GGUF nor safetensors");
     expect_tfile_refusal(scratch("nothing"), "neither GGUF nor safetensors");
     expect_tfile_refusal(scratch("absent.gguf"), "absent.gguf");
