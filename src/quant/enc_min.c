@@ -4,9 +4,10 @@
  *
  * For fixed codes the error is a paraboloid in (L, M) whose minimum solves two linear equations. (1) Try a grid of
  * ranges inside the weights' own, each end clipped by its own share; keep the lowest paraboloid and re-round with its
- * minimum. (2) For K types choose d and dmin among candidates by the paraboloids alone. (3) Alternate exact steps
- * while the error falls: s and m of each lane against their eight neighbours, codes re-rounded, d and dmin by least
- * squares. */
+ * minimum. (2) For K types choose d and dmin among candidates by the paraboloids alone. (3) Alternate exact steps while
+ * the error falls: s and m of each lane against their neighbours, codes re-rounded; d and dmin by least squares. The
+ * neighbourhood is wide at first: under re-rounding the exact error is rugged along the valley where a larger s goes
+ * with a larger m, and each further try there has its chance (Q5_K: radius 1 to 4 lowers the error by 4 %). */
 #include "quant/enc_tile.h"
 
 struct min_type {
@@ -15,6 +16,7 @@ struct min_type {
     float clip_step;       /* ends are clipped by 0 .. clips - 1 of these, as shares of the range */
     int clips;
     float scale_top;       /* largest s and m; 0 where every block has its own halves */
+    int radius;            /* how far from the first guess s and m are searched */
     size_t block_bytes;
     block_pack *pack;
 };
@@ -36,21 +38,18 @@ static ALWAYS_INLINE void sums_at(const struct tile *t, const float *inv, const 
     for (int b = 0; b < k->lanes; b++) out->q[b] = q1[b], out->qq[b] = qq[b], out->xq[b] = xq[b];
 }
 
-/* The same with the exact error of L = scale, M = min. */
-static ALWAYS_INLINE void errors_at(const struct tile *t, const float *scale, const float *min, struct sums *out,
-                                    float *err, const struct min_type *k) {
-    float q1[MAX_LANES] = { 0 }, qq[MAX_LANES] = { 0 }, xq[MAX_LANES] = { 0 }, ee[MAX_LANES] = { 0 }, inv[MAX_LANES];
+/* The exact error of each lane with L = scale, M = min, codes rounded for them. */
+static ALWAYS_INLINE void errors_at(const struct tile *t, const float *scale, const float *min, float *err,
+                                    const struct min_type *k) {
+    float inv[MAX_LANES], sum[MAX_LANES] = { 0 };
     for (int b = 0; b < k->lanes; b++) inv[b] = inverse(scale[b]);
     for (int j = 0; j < TILE; j += k->lanes)
         for (int b = 0; b < k->lanes; b++) {
-            float x = t->x[j + b], q = nearest(clamp((x + min[b]) * inv[b], 0, k->top)), w = t->w[j + b], wq = w * q;
-            float d = x - (scale[b] * q - min[b]);
-            q1[b] += wq;
-            qq[b] += wq * q;
-            xq[b] += wq * x;
-            ee[b] += w * d * d;
+            float shifted = t->x[j + b] + min[b], q = nearest(clamp(shifted * inv[b], 0, k->top));
+            float d = shifted - scale[b] * q;
+            sum[b] += t->w[j + b] * d * d;
         }
-    for (int b = 0; b < k->lanes; b++) out->q[b] = q1[b], out->qq[b] = qq[b], out->xq[b] = xq[b], err[b] = ee[b];
+    memcpy(err, sum, sizeof sum);
 }
 
 /* The best real scale and min of each lane, and the sums of their codes. gain: how far the error falls below S_xx. */
@@ -112,7 +111,7 @@ static ALWAYS_INLINE void fit_lanes(const struct tile *t, struct consts *c, stru
             }
             try_range(t, c, inv, min, f, k);
         }
-    for (int round = 0; round < 4; round++) {
+    for (int round = 0; round < 2; round++) {
         for (int b = 0; b < k->lanes; b++) {
             inv[b] = inverse(f->scale[b]);
             min[b] = f->min[b];
@@ -174,47 +173,60 @@ static ALWAYS_INLINE struct choice choose_d(const struct consts *c, const struct
     return best;
 }
 
-/* Each lane takes the best of its nine neighbours in (s, m); then d and dmin by least squares for the codes found. */
-static ALWAYS_INLINE void best_neighbours(const struct tile *t, const struct consts *c, struct choice *at,
-                                          float *next_d, float *next_dmin, const struct min_type *k) {
+/* Each lane takes the best of its neighbours in (s, m), up to `radius` away. */
+static ALWAYS_INLINE void best_neighbours(const struct tile *t, struct choice *at, int radius,
+                                          const struct min_type *k) {
     float err[MAX_LANES], s[MAX_LANES], m[MAX_LANES];
-    struct sums best;
-    for (int step = 0; step < 9; step++) {
-        float ts[MAX_LANES], tm[MAX_LANES], scale[MAX_LANES], min[MAX_LANES], e[MAX_LANES];
-        struct sums sums;
-        for (int b = 0; b < k->lanes; b++) {
-            ts[b] = clamp(at->s[b] + (float)(step % 3 - 1), 0, k->scale_top);
-            tm[b] = clamp(at->m[b] + (float)(step / 3 - 1), 0, k->scale_top);
-            scale[b] = at->d * ts[b];
-            min[b] = at->dmin * tm[b];
+    memset(err, 0, sizeof err);
+    for (int ds = -radius; ds <= radius; ds++)
+        for (int dm = -radius; dm <= radius; dm++) {
+            float ts[MAX_LANES], tm[MAX_LANES], scale[MAX_LANES], min[MAX_LANES], e[MAX_LANES];
+            for (int b = 0; b < k->lanes; b++) {
+                ts[b] = clamp(at->s[b] + (float)ds, 0, k->scale_top);
+                tm[b] = clamp(at->m[b] + (float)dm, 0, k->scale_top);
+                scale[b] = at->d * ts[b];
+                min[b] = at->dmin * tm[b];
+            }
+            errors_at(t, scale, min, e, k);
+            bool first = ds == -radius && dm == -radius;
+            for (int b = 0; b < k->lanes; b++) {
+                bool better = first || e[b] < err[b];
+                err[b] = better ? e[b] : err[b];
+                s[b] = better ? ts[b] : s[b];
+                m[b] = better ? tm[b] : m[b];
+            }
         }
-        errors_at(t, scale, min, &sums, e, k);
-        for (int b = 0; b < k->lanes; b++) {
-            bool better = !step || e[b] < err[b];
-            err[b] = better ? e[b] : err[b];
-            s[b] = better ? ts[b] : s[b];
-            m[b] = better ? tm[b] : m[b];
-            best.q[b] = better ? sums.q[b] : best.q[b];
-            best.qq[b] = better ? sums.qq[b] : best.qq[b];
-            best.xq[b] = better ? sums.xq[b] : best.xq[b];
-        }
+    memcpy(at->s, s, sizeof s);
+    memcpy(at->m, m, sizeof m);
+    at->error = sum_lanes(err, k->lanes);
+}
+
+/* d and dmin by least squares for the codes that s and m give; unchanged where that has no sense. */
+static ALWAYS_INLINE void refit_d(const struct tile *t, const struct consts *c, struct choice *at,
+                                  const struct min_type *k) {
+    float inv[MAX_LANES], min[MAX_LANES];
+    struct sums q;
+    for (int b = 0; b < k->lanes; b++) {
+        inv[b] = inverse(at->d * at->s[b]);
+        min[b] = at->dmin * at->m[b];
     }
+    sums_at(t, inv, min, &q, k);
     float ss = 0, sm = 0, mm = 0, sx = 0, mx = 0;
     for (int b = 0; b < k->lanes; b++) {
-        at->s[b] = s[b];
-        at->m[b] = m[b];
-        ss += s[b] * s[b] * best.qq[b];
-        sm += s[b] * m[b] * best.q[b];
-        mm += m[b] * m[b] * c->one[b];
-        sx += s[b] * best.xq[b];
-        mx += m[b] * c->x[b];
+        float s = at->s[b], m = at->m[b];
+        ss += s * s * q.qq[b];
+        sm += s * m * q.q[b];
+        mm += m * m * c->one[b];
+        sx += s * q.xq[b];
+        mx += m * c->x[b];
     }
-    at->error = sum_lanes(err, k->lanes);
     float det = ss * mm - sm * sm;
     bool solvable = det > 1e-6f * ss * mm;
-    *next_d = solvable ? (sx * mm - mx * sm) / det : ss > 0 ? sx / ss : 0;
-    *next_dmin = solvable ? (sx * sm - mx * ss) / det : 0;
-    if (*next_dmin < 0 || *next_d < 0) *next_d = at->d, *next_dmin = at->dmin;
+    float d = solvable ? (sx * mm - mx * sm) / det : ss > 0 ? sx / ss : 0;
+    float dmin = solvable ? (sx * sm - mx * ss) / det : 0;
+    if (d < 0 || dmin < 0) return;
+    at->d = half_rounded(d);
+    at->dmin = half_rounded(dmin);
 }
 
 static ALWAYS_INLINE void codes_of(const struct tile *t, const float *scale, const float *min, uint8_t *q,
@@ -235,13 +247,11 @@ static ALWAYS_INLINE void search_super(const float *x, const float *w, uint8_t *
         tile_load(&t, x, w, n, k->lanes);
         fit_lanes(&t, &c, &f, k);
         struct choice at = choose_d(&c, &f, k), best = { .error = INFINITY };
-        for (int round = 0; round < 8; round++) {
-            float d, dmin;
-            best_neighbours(&t, &c, &at, &d, &dmin, k);
+        for (int round = 0; round < 4; round++) {
+            best_neighbours(&t, &at, round ? 1 : k->radius, k);
             if (!(at.error < best.error)) break;
             best = at;
-            at.d = half_rounded(d);
-            at.dmin = half_rounded(dmin);
+            refit_d(&t, &c, &at, k);
         }
         struct block_codes codes = { .d = f16_from_f32(best.d), .dmin = f16_from_f32(best.dmin) };
         float scale[MAX_LANES], min[MAX_LANES];
@@ -269,8 +279,11 @@ static ALWAYS_INLINE struct halves settle_halves(const struct tile *t, const str
         at.min[b] = half_rounded(f->min[b]);
     }
     for (int round = 0; round < 5; round++) {
+        float inv[MAX_LANES];
         struct sums s;
-        errors_at(t, at.scale, at.min, &s, err, k);
+        for (int b = 0; b < k->lanes; b++) inv[b] = inverse(at.scale[b]);
+        errors_at(t, at.scale, at.min, err, k);
+        sums_at(t, inv, at.min, &s, k);
         for (int b = 0; b < k->lanes; b++) {
             bool better = !round || err[b] < best_err[b];
             best.scale[b] = better ? at.scale[b] : best.scale[b];
@@ -312,6 +325,9 @@ static ALWAYS_INLINE void search_single(const float *x, const float *w, uint8_t 
     }
 SEARCH(q4_1, search_single, .lanes = 8, .top = 15, .clip_step = 0.02f, .clips = 5, .block_bytes = 20)
 SEARCH(q5_1, search_single, .lanes = 8, .top = 31, .clip_step = 0.01f, .clips = 4, .block_bytes = 24)
-SEARCH(q2_k, search_super, .lanes = 16, .top = 3, .clip_step = 0.06f, .clips = 6, .scale_top = 15, .block_bytes = 84)
-SEARCH(q4_k, search_super, .lanes = 8, .top = 15, .clip_step = 0.02f, .clips = 5, .scale_top = 63, .block_bytes = 144)
-SEARCH(q5_k, search_super, .lanes = 8, .top = 31, .clip_step = 0.01f, .clips = 4, .scale_top = 63, .block_bytes = 176)
+SEARCH(q2_k, search_super, .lanes = 16, .top = 3, .clip_step = 0.06f, .clips = 6, .scale_top = 15, .radius = 3,
+       .block_bytes = 84)
+SEARCH(q4_k, search_super, .lanes = 8, .top = 15, .clip_step = 0.02f, .clips = 5, .scale_top = 63, .radius = 4,
+       .block_bytes = 144)
+SEARCH(q5_k, search_super, .lanes = 8, .top = 31, .clip_step = 0.01f, .clips = 4, .scale_top = 63, .radius = 4,
+       .block_bytes = 176)

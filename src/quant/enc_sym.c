@@ -5,8 +5,8 @@
  * For fixed codes the error is a parabola in L whose minimum is S_xv / S_vv, so the search is over scales: (1) try a
  * grid of scales that puts the extreme weight at or beyond either end of the levels, keep the one whose parabola is
  * lowest, re-round with its minimum; (2) for K types choose d among candidates by the parabolas alone, s being the
- * nearest integers; (3) alternate exact steps while the error falls: every s against its neighbours, codes
- * re-rounded, d by least squares. */
+ * nearest integers; (3) alternate exact steps while the error falls: every s against its neighbours, codes re-rounded,
+ * d by least squares. */
 #include "quant/enc_tile.h"
 
 struct sym_type {
@@ -17,6 +17,7 @@ struct sym_type {
     float from, to, step;  /* candidates: the extreme weight at from..to levels on either side */
     float scale_lo, scale_hi; /* range of s; both 0 where every block has its own half */
     uint8_t scale_bias;
+    int radius;            /* how far from the first guess s is searched */
     size_t block_bytes;
     block_pack *pack;
 };
@@ -48,19 +49,16 @@ static ALWAYS_INLINE void sums_at(const struct tile *t, const float *inv, struct
     for (int b = 0; b < k->lanes; b++) out->xv[b] = xv[b], out->vv[b] = vv[b];
 }
 
-/* The same with the exact error of scale L. */
-static ALWAYS_INLINE void errors_at(const struct tile *t, const float *scale, struct sums *out, float *err,
-                                    const struct sym_type *k) {
-    float xv[MAX_LANES] = { 0 }, vv[MAX_LANES] = { 0 }, ee[MAX_LANES] = { 0 }, inv[MAX_LANES];
+/* The exact error of each lane at scale L, codes rounded for it. */
+static ALWAYS_INLINE void errors_at(const struct tile *t, const float *scale, float *err, const struct sym_type *k) {
+    float inv[MAX_LANES], sum[MAX_LANES] = { 0 };
     for (int b = 0; b < k->lanes; b++) inv[b] = inverse(scale[b]);
     for (int j = 0; j < TILE; j += k->lanes)
         for (int b = 0; b < k->lanes; b++) {
-            float x = t->x[j + b], w = t->w[j + b], v = level(x * inv[b], k), d = x - scale[b] * v;
-            xv[b] += w * v * x;
-            vv[b] += w * v * v;
-            ee[b] += w * d * d;
+            float x = t->x[j + b], d = x - scale[b] * level(x * inv[b], k);
+            sum[b] += t->w[j + b] * d * d;
         }
-    for (int b = 0; b < k->lanes; b++) out->xv[b] = xv[b], out->vv[b] = vv[b], err[b] = ee[b];
+    memcpy(err, sum, sizeof sum);
 }
 
 /* The best real scale of each lane and the sums of its codes. gain = S_xv^2 / S_vv is how far the error falls. */
@@ -125,31 +123,38 @@ static ALWAYS_INLINE float choose_d(const struct fit *f, const struct sym_type *
 /* One choice of d and s, and its exact error. */
 struct choice { float d, s[MAX_LANES], error; };
 
-/* Each lane takes the best of s - 1, s, s + 1 at this d; returns the error and the least-squares d for the codes
- * found. */
-static ALWAYS_INLINE void best_neighbours(const struct tile *t, struct choice *c, float *next_d,
+/* Each lane takes the best of s - radius .. s + radius at this d. */
+static ALWAYS_INLINE void best_neighbours(const struct tile *t, struct choice *c, int radius,
                                           const struct sym_type *k) {
-    float err[MAX_LANES], s[MAX_LANES], num[MAX_LANES], den[MAX_LANES];
-    for (int step = -1; step <= 1; step++) {
+    float err[MAX_LANES] = { 0 }, s[MAX_LANES] = { 0 };
+    for (int step = -radius; step <= radius; step++) {
         float trial[MAX_LANES], scale[MAX_LANES], e[MAX_LANES];
-        struct sums sums;
         for (int b = 0; b < k->lanes; b++) {
             trial[b] = clamp(c->s[b] + (float)step, k->scale_lo, k->scale_hi);
             scale[b] = c->d * trial[b];
         }
-        errors_at(t, scale, &sums, e, k);
+        errors_at(t, scale, e, k);
         for (int b = 0; b < k->lanes; b++) {
-            bool better = step < 0 || e[b] < err[b];
+            bool better = step == -radius || e[b] < err[b];
             err[b] = better ? e[b] : err[b];
             s[b] = better ? trial[b] : s[b];
-            num[b] = better ? trial[b] * sums.xv[b] : num[b];
-            den[b] = better ? trial[b] * trial[b] * sums.vv[b] : den[b];
         }
     }
     memcpy(c->s, s, sizeof s);
     c->error = sum_lanes(err, k->lanes);
-    float d = sum_lanes(den, k->lanes);
-    *next_d = d > 0 ? sum_lanes(num, k->lanes) / d : 0;
+}
+
+/* The least-squares d for the codes that d and s give. */
+static ALWAYS_INLINE float refitted_d(const struct tile *t, const struct choice *c, const struct sym_type *k) {
+    float inv[MAX_LANES], num = 0, den = 0;
+    struct sums q;
+    for (int b = 0; b < k->lanes; b++) inv[b] = inverse(c->d * c->s[b]);
+    sums_at(t, inv, &q, k);
+    for (int b = 0; b < k->lanes; b++) {
+        num += c->s[b] * q.xv[b];
+        den += c->s[b] * c->s[b] * q.vv[b];
+    }
+    return half_rounded(den > 0 ? num / den : 0);
 }
 
 static ALWAYS_INLINE void codes_of(const struct tile *t, const float *scale, uint8_t *q, const struct sym_type *k) {
@@ -176,12 +181,11 @@ static ALWAYS_INLINE void search_super(const float *x, const float *w, uint8_t *
         fit_lanes(&t, &f, k);
         struct choice c = { .d = half_rounded(choose_d(&f, k)) }, best = { .error = INFINITY };
         for (int b = 0; b < k->lanes; b++) c.s[b] = nearest(clamp(f.scale[b] * inverse(c.d), k->scale_lo, k->scale_hi));
-        for (int round = 0; round < 6; round++) {
-            float next_d;
-            best_neighbours(&t, &c, &next_d, k);
+        for (int round = 0; round < 5; round++) {
+            best_neighbours(&t, &c, round ? 1 : k->radius, k);
             if (!(c.error < best.error)) break;
             best = c;
-            c.d = half_rounded(next_d);
+            c.d = refitted_d(&t, &c, k);
         }
         struct block_codes codes = { .d = f16_from_f32(best.d) };
         float scale[MAX_LANES];
@@ -203,17 +207,14 @@ static ALWAYS_INLINE void search_single(const float *x, const float *w, uint8_t 
         tile_load(&t, x, w, n, k->lanes);
         fit_lanes(&t, &f, k);
         float scale[MAX_LANES], best[MAX_LANES] = { 0 }, best_err[MAX_LANES], err[MAX_LANES];
-        for (int b = 0; b < k->lanes; b++) scale[b] = half_rounded(f.scale[b]);
-        /* Re-round and refit, then look at the halves next to the best: subnormal ones are far apart. */
-        for (int round = 0; round < 5; round++) {
-            struct sums sums;
-            errors_at(&t, scale, &sums, err, k);
+        for (int near = -1; near <= 1; near++) {
+            for (int b = 0; b < k->lanes; b++)
+                scale[b] = half_rounded(f.scale[b] * (1 + (float)near * 0x1p-10f) + (float)near * 0x1p-25f);
+            errors_at(&t, scale, err, k);
             for (int b = 0; b < k->lanes; b++) {
-                bool better = !round || err[b] < best_err[b];
+                bool better = near == -1 || err[b] < best_err[b];
                 best[b] = better ? scale[b] : best[b];
                 best_err[b] = better ? err[b] : best_err[b];
-                float side = round == 2 ? -1 : 1, refit = sums.vv[b] > 0 ? sums.xv[b] / sums.vv[b] : 0;
-                scale[b] = half_rounded(round < 2 ? refit : best[b] + side * (fabsf(best[b]) * 0x1p-10f + 0x1p-24f));
             }
         }
         uint8_t q[TILE];
@@ -240,8 +241,8 @@ SEARCH(q8_0, search_single, .lanes = 8, .lo = -127, .hi = 127, .bias = 128, .fro
 SEARCH(iq4_nl, search_single, .lanes = 8, .iq4 = true, .lo = -127, .hi = 113, .from = 100, .to = 160, .step = 4,
        .block_bytes = 18)
 SEARCH(q3_k, search_super, .lanes = 16, .lo = -4, .hi = 3, .bias = 4, .from = 2.6f, .to = 5.6f, .step = 0.15f,
-       .scale_lo = -32, .scale_hi = 31, .scale_bias = 32, .block_bytes = 110)
+       .scale_lo = -32, .scale_hi = 31, .scale_bias = 32, .radius = 2, .block_bytes = 110)
 SEARCH(q6_k, search_super, .lanes = 16, .lo = -32, .hi = 31, .bias = 32, .from = 29, .to = 35, .step = 0.25f,
-       .scale_lo = -128, .scale_hi = 127, .scale_bias = 128, .block_bytes = 210)
+       .scale_lo = -128, .scale_hi = 127, .scale_bias = 128, .radius = 10, .block_bytes = 210)
 SEARCH(iq4_xs, search_super, .lanes = 8, .iq4 = true, .lo = -127, .hi = 113, .from = 100, .to = 160, .step = 4,
-       .scale_lo = -32, .scale_hi = 31, .scale_bias = 32, .block_bytes = 136)
+       .scale_lo = -32, .scale_hi = 31, .scale_bias = 32, .radius = 1, .block_bytes = 136)

@@ -25,7 +25,7 @@ enum {
 };
 
 /* Bits per weight of the encodings to probe with: the smallest block types of at least these. */
-static const double probe_bpw[] = { 3.4 };
+static const double probe_bpw[] = { 2.6, 3.4, 4.2, 5.4 };
 
 struct job { size_t tensor; enum qtype type; double kld; };
 
@@ -79,16 +79,29 @@ static double weights_behind(const struct measuring *k, uint32_t stage) {
     return n;
 }
 
-double probe_work(const struct measuring *k) {
-    double work = 0;
+/* Adds up, over the matrices that are probed, the work of encoding them and that of the copies' way. */
+static void add_work(const struct measuring *k, double *encoding, double *passing) {
     for (size_t i = 0; i < k->m->n_tensors; i++) {
         uint32_t stage = stage_of(k, i);
         bool block = stage && stage <= k->en->model->hp.n_layer;
         if (block && !is_probed_layer(k, stage - 1)) continue;
-        double weights = (double)k->m->tensors[i].ne[0] * (double)k->m->tensors[i].ne[1];
-        work += ARRAY_LEN(probe_bpw) * (weights * ENCODE_COST + weights_behind(k, stage) * probe_tokens(k));
+        *encoding += ARRAY_LEN(probe_bpw) * (double)k->m->tensors[i].ne[0] * (double)k->m->tensors[i].ne[1] * ENCODE_COST;
+        *passing += ARRAY_LEN(probe_bpw) * weights_behind(k, stage) * probe_tokens(k);
     }
-    return work;
+}
+
+double probe_work(const struct measuring *k) {
+    double encoding = 0, passing = 0;
+    add_work(k, &encoding, &passing);
+    return encoding + passing;
+}
+
+/* Probing may pass twice the tokens of calibration through the model. */
+static bool is_too_much(const struct measuring *k) {
+    const struct measured_settings *s = &k->m->settings;
+    double encoding = 0, passing = 0;
+    add_work(k, &encoding, &passing);
+    return passing > 2 * fmax((double)s->rows * s->length, WORK_TOKENS) * weights_behind(k, 0);
 }
 
 void probe_choose(struct measuring *k) {
@@ -96,8 +109,7 @@ void probe_choose(struct measuring *k) {
     s->probe_rows = min_u32(PROBE_ROWS, s->rows);
     s->probe_length = min_u32(PROBE_LENGTH, s->length);
     s->probe_layers = k->en->model->hp.n_layer;
-    double tokens = fmax((double)s->rows * s->length, WORK_TOKENS);
-    while (s->probe_layers > 2 && probe_work(k) > tokens * weights_behind(k, 0)) s->probe_layers--;
+    while (s->probe_layers > 2 && is_too_much(k)) s->probe_layers--;
 }
 
 /* The types to probe a matrix with, ascending; returns how many. */

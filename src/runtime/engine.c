@@ -87,22 +87,11 @@ static enum err_code place_vectors(struct engine *en, struct err *e) {
     return ERR_NONE;
 }
 
-static enum err_code index_slots(struct engine *en, struct err *e) {
-    const struct model *m = en->model;
-    size_t n = (size_t)SLOT_COUNT * m->hp.n_layer;
-    en->slot_index = mem_alloc(n, sizeof *en->slot_index);
-    en->placed = NEW_ARRAY(struct placed, m->n_weights);
-    if (!en->slot_index || !en->placed) return err_no_memory(e, n * sizeof *en->slot_index);
-    for (size_t i = 0; i < n; i++) en->slot_index[i] = UINT32_MAX;
-    for (uint32_t i = 0; i < m->n_weights; i++)
-        en->slot_index[(size_t)m->weights[i].layer * SLOT_COUNT + m->weights[i].slot] = i;
-    return ERR_NONE;
-}
-
 static enum err_code place_weights(struct engine *en, struct err *e) {
     struct device_info info;
     en->be->ops->info(en->be, &info);
-    TRY(index_slots(en, e));
+    en->placed = NEW_ARRAY(struct placed, en->model->n_weights);
+    if (!en->placed) return err_no_memory(e, en->model->n_weights * sizeof *en->placed);
     TRY(info.host_memory ? place_in_file(en, e) : place_in_device(en, e));
     return place_vectors(en, e);
 }
@@ -154,20 +143,15 @@ void engine_close(struct engine *en) {
     vocab_fini(&en->vocab);
     model_close(en->model);
     mem_free(en->placed);
-    mem_free(en->slot_index);
     mem_free(en);
-}
-
-static uint32_t find(const struct engine *en, enum slot s, uint32_t layer) {
-    return en->slot_index[(size_t)layer * SLOT_COUNT + s];
 }
 
 tensor_id engine_weight(void *engine, struct graph *g, enum slot s, uint32_t layer) {
     const struct engine *en = engine;
-    uint32_t i = find(en, s, layer);
-    if (i == UINT32_MAX) return NO_TENSOR;
-    const struct weight *w = &en->model->weights[i];
-    return graph_weight(g, w->name, en->placed[i].type, w->ne, TENSOR_DIMS, en->placed[i].at);
+    const struct weight *w = model_weight(en->model, s, layer);
+    if (!w) return NO_TENSOR;
+    const struct placed *p = &en->placed[w - en->model->weights];
+    return graph_weight(g, w->name, p->type, w->ne, TENSOR_DIMS, p->at);
 }
 
 uint64_t engine_weight_bytes(const struct engine *en, uint32_t index) {

@@ -18,7 +18,6 @@ struct engine {
     struct backend *be;
     bool exact;
     struct placed *placed;      /* (model->n_weights), in the model's order */
-    uint32_t *slot_index;       /* (SLOT_COUNT, n_layer): index into placed, UINT32_MAX if the model has none */
     uint64_t mapped_bytes;      /* weights read in place from the mapped files */
     uint64_t own_bytes;         /* weights and vectors copied to buffers of the device */
     uint64_t load_ns;

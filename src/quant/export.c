@@ -1,0 +1,189 @@
+/* See export.h. Rows are read in GGUF's order, decoded, and encoded by the pool in fixed pieces; matrices that keep their
+ * type and order are copied. */
+#include "quant/export.h"
+#include <math.h>
+#include <string.h>
+#include "base/num.h"
+#include "base/os.h"
+#include "quant/encoder.h"
+#include "quant/export_meta.h"
+
+enum {
+    PIECE_FLOATS = 1 << 20, /* weights held decoded at once */
+    TASK_FLOATS = 1 << 14,  /* weights a thread takes at once */
+    COPY_BYTES = 1 << 22,
+};
+
+bool export_is_matrix(const struct export *x, size_t index) {
+    const struct weight *w = x->tensors[index].w;
+    return w && slot_info(w->slot)->matrix;
+}
+
+static unsigned dims_of(const uint64_t *ne) {
+    unsigned n = TENSOR_DIMS;
+    while (n > 1 && ne[n - 1] == 1) n--;
+    return n;
+}
+
+static enum err_code add(struct export *x, const char *name, const uint64_t *ne, struct export_tensor t, struct err *e) {
+    x->tensors[x->n_tensors++] = t;
+    return gguf_writer_tensor(x->writer, name, t.type, dims_of(ne), ne, e);
+}
+
+static enum err_code add_tensors(struct export *x, struct err *e) {
+    const struct model *m = x->m;
+    x->tensors = NEW_ARRAY(struct export_tensor, m->n_weights + 1);
+    if (!x->tensors) return err_no_memory(e, m->n_weights * sizeof *x->tensors);
+    for (uint32_t i = 0; i < m->n_weights; i++) {
+        const struct weight *w = &m->weights[i];
+        TRY(add(x, w->name, w->ne, (struct export_tensor){ .w = w, .type = slot_info(w->slot)->matrix ? w->type : QTYPE_F32 }, e));
+    }
+    const struct rope_params *r = &m->hp.rope;
+    if (r->scaling != ROPE_SCALE_LLAMA3) return ERR_NONE;
+    uint64_t ne[TENSOR_DIMS] = { r->n_rot / 2, 1, 1, 1 };
+    x->divisors = mem_alloc(ne[0], sizeof *x->divisors);
+    if (!x->divisors) return err_no_memory(e, ne[0] * sizeof *x->divisors);
+    rope_freq_divisors(r, x->divisors);
+    return add(x, slot_info(SLOT_ROPE_FREQS)->gguf_name, ne, (struct export_tensor){ .data = x->divisors, .type = QTYPE_F32 }, e);
+}
+
+enum err_code export_open(const struct model *m, const struct vocab *v, struct export **out, struct err *e) {
+    *out = NULL;
+    struct export *x = NEW(struct export);
+    if (!x) return err_no_memory(e, sizeof *x);
+    x->m = m;
+    enum err_code rc = gguf_writer_new(&x->writer, e);
+    if (!rc) rc = export_meta(m, v, x->writer, e);
+    if (!rc) rc = add_tensors(x, e);
+    if (rc) export_close(x);
+    else *out = x;
+    return rc;
+}
+
+void export_close(struct export *x) {
+    if (!x) return;
+    gguf_writer_free(x->writer);
+    mem_free(x->tensors);
+    mem_free(x->divisors);
+    mem_free(x);
+}
+
+enum err_code export_set_type(struct export *x, size_t index, enum qtype type, struct err *e) {
+    x->tensors[index].type = type;
+    return gguf_writer_set_type(x->writer, index, type, e);
+}
+
+void export_set_file_type(struct export *x, uint32_t file_type) { gguf_writer_u32(x->writer, "general.file_type", file_type); }
+
+/* --- Weights --- */
+
+struct piece {
+    const struct export_tensor *t;
+    uint64_t first, n, n_in, row_bytes; /* rows */
+    float *floats;
+    uint8_t *bytes;
+    struct err *errs; /* one a task */
+    uint64_t rows_per_task;
+};
+
+static void encode_task(void *arg, size_t begin, size_t end, unsigned thread) {
+    struct piece *p = arg;
+    struct encoder_input in = { .importance = p->t->importance };
+    struct err *e = &p->errs[begin / p->rows_per_task];
+    float *x = p->floats + begin * p->n_in;
+    (void)thread;
+    model_read_rows(p->t->w, p->first + begin, end - begin, x);
+    e->code = encode_rows(p->t->type, x, end - begin, p->n_in, &in, p->bytes + begin * p->row_bytes, e);
+}
+
+/* Encodes the rows of one piece; the first error in the order of rows wins, whichever thread met it first. */
+static enum err_code encode_piece(struct piece *p, struct pool *pool, struct err *e) {
+    uint64_t n_tasks = div_up(p->n, p->rows_per_task);
+    memset(p->errs, 0, n_tasks * sizeof *p->errs);
+    pool_run(pool, p->n, p->rows_per_task, encode_task, p);
+    for (uint64_t i = 0; i < n_tasks; i++)
+        if (p->errs[i].code) {
+            if (e) *e = p->errs[i];
+            return p->errs[i].code;
+        }
+    return ERR_NONE;
+}
+
+static enum err_code put_encoded(const struct export_tensor *t, struct pool *pool, struct tstream *s, struct err *e) {
+    uint64_t n_in = t->w->ne[0], n_rows = t->w->ne[1] * t->w->ne[2] * t->w->ne[3];
+    uint64_t piece = max_u64(1, PIECE_FLOATS / n_in);
+    struct piece p = { .t = t, .n_in = n_in, .rows_per_task = max_u64(1, TASK_FLOATS / n_in) };
+    piece = div_up(piece, p.rows_per_task) * p.rows_per_task;
+    qtype_row_bytes(t->type, n_in, &p.row_bytes);
+    p.floats = mem_alloc(piece, n_in * sizeof *p.floats);
+    p.bytes = mem_alloc(piece, p.row_bytes);
+    p.errs = NEW_ARRAY(struct err, piece / p.rows_per_task);
+    enum err_code rc = p.floats && p.bytes && p.errs ? ERR_NONE : err_no_memory(e, piece * n_in * sizeof *p.floats);
+    for (p.first = 0; p.first < n_rows && !rc; p.first += p.n) {
+        p.n = min_u64(piece, n_rows - p.first);
+        rc = encode_piece(&p, pool, e);
+        if (!rc) rc = tstream_put(s, p.bytes, p.n * p.row_bytes, e);
+    }
+    mem_free(p.floats);
+    mem_free(p.bytes);
+    mem_free(p.errs);
+    return rc;
+}
+
+static enum err_code put_copied(const struct tfile_tensor *t, struct tstream *s, struct err *e) {
+    for (uint64_t off = 0; off < t->bytes; off += COPY_BYTES) TRY(tstream_put(s, t->data + off, min_u64(COPY_BYTES, t->bytes - off), e));
+    return ERR_NONE;
+}
+
+static enum err_code put_vector(const struct weight *w, struct tstream *s, struct err *e) {
+    float *v = mem_alloc(w->ne[0], sizeof *v);
+    if (!v) return err_no_memory(e, w->ne[0] * sizeof *v);
+    enum err_code rc = ERR_NONE;
+    model_read_rows(w, 0, 1, v);
+    for (uint64_t i = 0; i < w->ne[0] && !rc; i++)
+        if (!isfinite(v[i])) rc = err_set(e, ERR_FORMAT, "weight %llu is not a finite number", (unsigned long long)i);
+    if (!rc) rc = tstream_put(s, v, w->ne[0] * sizeof *v, e);
+    mem_free(v);
+    return rc;
+}
+
+static enum err_code put_tensor(const struct export_tensor *t, uint64_t bytes, struct pool *pool, struct tstream *s, struct err *e) {
+    enum err_code rc;
+    if (!t->w) return tstream_put(s, t->data, bytes, e);
+    if (!slot_info(t->w->slot)->matrix) rc = put_vector(t->w, s, e);
+    else if (t->type == t->w->type && !t->w->permute_heads && !qtype_is_float(t->type)) rc = put_copied(t->w->src, s, e);
+    else rc = put_encoded(t, pool, s, e);
+    os_advise(t->w->src->data, t->w->src->bytes, OS_DONTNEED);
+    return rc ? err_where(e, rc, "%s", t->w->name) : ERR_NONE;
+}
+
+static enum err_code check_space(struct export *x, const char *path, struct err *e) {
+    uint64_t need, have;
+    char a[24], b[24];
+    TRY(gguf_writer_total_bytes(x->writer, &need, e));
+    TRY(os_free_disk(path, &have, e));
+    if (need <= have) return ERR_NONE;
+    return err_where(e, err_set(e, ERR_NO_SPACE, "the file takes %s, the disk has %s left", format_bytes(need, a, sizeof a),
+                                format_bytes(have, b, sizeof b)), "%s", path);
+}
+
+enum err_code export_write(struct export *x, const struct export_target *t, struct err *e) {
+    size_t done = t->resume ? 1 : 0;
+    struct tstream *s = NULL;
+    uint64_t total = 0, at = 0;
+    gguf_writer_split(x->writer, t->split_max_size);
+    TRY(check_space(x, t->path, e));
+    TRY(gguf_writer_open(x->writer, t->path, &done, &s, e));
+    for (size_t i = 0; i < x->n_tensors; i++) total += gguf_writer_tensor_bytes(x->writer, i);
+    enum err_code rc = ERR_NONE;
+    for (size_t i = 0; i < x->n_tensors && !rc; i++) {
+        uint64_t bytes = gguf_writer_tensor_bytes(x->writer, i);
+        if (i >= done) rc = put_tensor(&x->tensors[i], bytes, t->pool, s, e);
+        at += bytes;
+        if (!rc && t->keep_part && i >= done) rc = tstream_sync(s, e);
+        if (!rc && !progress_step(&t->progress, "writing", (double)at, (double)total)) rc = err_set(e, ERR_INTERRUPTED, "interrupted");
+    }
+    if (!rc) return tstream_commit(s, e);
+    tstream_abandon(s, t->keep_part && rc == ERR_INTERRUPTED);
+    return rc;
+}
