@@ -84,25 +84,6 @@ static void through_gguf(const struct vocab *v, struct vocab *back) {
     buf_fini(&header);
 }
 
-static void open_subject(struct subject *s, const struct source *src, bool gguf) {
-    struct err e = { 0 };
-    *s = (struct subject){ .src = src, .gguf = gguf };
-    load_hf(src, &s->vocab);
-    if (gguf) {
-        struct vocab back;
-        through_gguf(&s->vocab, &back);
-        assert_true(vocab_same(&s->vocab, &back, NULL, 0));
-        vocab_fini(&s->vocab);
-        s->vocab = back;
-    }
-    check_rc(tok_open(&s->vocab, &s->tok, &e), &e);
-}
-
-static void close_subject(struct subject *s) {
-    tok_close(s->tok);
-    vocab_fini(&s->vocab);
-}
-
 /* Calls body with each line of a file of JSON objects; gives the number of lines that body found wrong. */
 typedef bool line_fn(const struct subject *s, const json_t *line);
 static size_t each_line(const struct subject *s, const char *name, line_fn *body, size_t *n_lines) {
@@ -302,22 +283,31 @@ static size_t check_corpus(const struct subject *s) {
     return wrong;
 }
 
+static void subject_matches(const struct subject *s) {
+    size_t n_encode, n_decode;
+    size_t wrong_encode = each_line(s, "expected.jsonl", encodes, &n_encode);
+    size_t wrong_decode = each_line(s, "decode.jsonl", decodes, &n_decode);
+    size_t wrong_stream = each_line(s, "decode.jsonl", streams, &n_decode);
+    size_t wrong_corpus = check_corpus(s);
+    print_message("%s%s: %zu texts, %zu wrong; %zu decodings, %zu wrong, %zu streams wrong; %zu corpora wrong\n",
+                  s->src->dir, s->gguf ? " (GGUF)" : "", n_encode, wrong_encode, n_decode, wrong_decode, wrong_stream,
+                  wrong_corpus);
+    assert_int_equal(wrong_encode + wrong_decode + wrong_stream + wrong_corpus, 0);
+    assert_true(n_encode > 700 && n_decode > 380);
+}
+
 static void source_matches(void **state) {
-    const struct source *src = *state;
-    for (int gguf = 0; gguf < 2; gguf++) {
-        struct subject s;
-        size_t n_encode, n_decode, wrong_encode, wrong_decode, wrong_stream, wrong_corpus;
-        open_subject(&s, src, gguf);
-        wrong_encode = each_line(&s, "expected.jsonl", encodes, &n_encode);
-        wrong_decode = each_line(&s, "decode.jsonl", decodes, &n_decode);
-        wrong_stream = each_line(&s, "decode.jsonl", streams, &n_decode);
-        wrong_corpus = check_corpus(&s);
-        print_message("%s%s: %zu texts, %zu wrong; %zu decodings, %zu wrong, %zu streams wrong; %zu corpora wrong\n",
-                      src->dir, gguf ? " (GGUF)" : "", n_encode, wrong_encode, n_decode, wrong_decode, wrong_stream,
-                      wrong_corpus);
-        close_subject(&s);
-        assert_int_equal(wrong_encode + wrong_decode + wrong_stream + wrong_corpus, 0);
-        assert_true(n_encode > 700 && n_decode > 380);
+    struct err e = { 0 };
+    struct subject from_json = { .src = *state }, from_gguf = { .src = *state, .gguf = true };
+    load_hf(from_json.src, &from_json.vocab);
+    through_gguf(&from_json.vocab, &from_gguf.vocab);
+    assert_true(vocab_same(&from_json.vocab, &from_gguf.vocab, NULL, 0));
+    struct subject *const both[] = { &from_json, &from_gguf };
+    for (int i = 0; i < 2; i++) {
+        check_rc(tok_open(&both[i]->vocab, &both[i]->tok, &e), &e);
+        subject_matches(both[i]);
+        tok_close(both[i]->tok);
+        vocab_fini(&both[i]->vocab);
     }
 }
 
