@@ -1,4 +1,5 @@
-/* tokenizer.json: what parses is made a vocabulary and, where that is taken, a tokenizer that encodes and decodes a text. */
+/* tokenizer.json: what parses is made a vocabulary and, where that is taken, a tokenizer that encodes and decodes a
+ * text. */
 #include "format/hf_tokenizer.h"
 #include "fuzz.h"
 #include "runtime/vocab_file.h"

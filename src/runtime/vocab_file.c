@@ -261,8 +261,8 @@ static enum err_code pre_from_hf(const struct hf_tokenizer *t, struct vocab *v, 
     unsigned flags = (t->nfc ? PRETOK_NFC : 0) | (t->ignore_merges ? PRETOK_IGNORE_MERGES : 0);
     const struct pretok_rule *rule = pretok_rule_like(t->split, t->n_splits, flags);
     if (!rule) {
-        log_warn("tokenizer.json splits words by expressions that no known pre-tokenizer has: a general rule is used, and "
-                 "text may be tokenized differently than in training");
+        log_warn("tokenizer.json splits words by expressions that no known pre-tokenizer has: a general rule is used, "
+                 "and text may be tokenized differently than in training");
         rule = pretok_rule_named(STR("default"));
     }
     return set_pre(v, pretok_rule_name(rule), e);

@@ -27,7 +27,8 @@ static struct hf_tokenizer *parse(const char *json, const char *config_json) {
 static struct hf_tokenizer *open_seed(const char *name) {
     struct err e = { 0 };
     struct hf_tokenizer *t;
-    char *dir = os_path_join(getenv("SNUG_SOURCE"), "fuzz/corpus/tokenizer_json"), *path = os_path_join(dir, name), *text;
+    char *dir = os_path_join(getenv("SNUG_SOURCE"), "fuzz/corpus/tokenizer_json");
+    char *path = os_path_join(dir, name), *text;
     size_t n;
     if (os_read_file(path, 4096, &text, &n, &e)) fail_msg("%s", e.msg);
     if (hf_tokenizer_parse((struct span){ (const uint8_t *)text, n }, NULL, &t, &e)) fail_msg("%s", e.msg);

@@ -311,7 +311,7 @@ static void source_matches(void **state) {
     }
 }
 
-/* llama.cpp's own vocabulary files: texts parted by a line, ids of each on a line, no special tokens parsed or added. */
+/* llama.cpp's own vocabulary files: texts parted by a line, ids of each on a line, no special tokens taken or added. */
 static void vocab_gguf_matches(void **state) {
     const char *name = *state, *parting = "\n__ggml_vocab_test__\n";
     char *paths[3], in_name[64], *texts, *ids_text;

@@ -1,5 +1,5 @@
-/* Vocabularies from and to files: defaults and refusals of GGUF metadata, ids that no piece has, hints of config.json. The
- * seam as a whole, with real files, is in test_tok_reference. */
+/* Vocabularies from and to files: defaults and refusals of GGUF metadata, ids that no piece has, hints of
+ * config.json. The seam as a whole, with real files, is in test_tok_reference. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -109,7 +109,8 @@ static void gguf_is_refused(void **state) {
 static struct hf_tokenizer *open_seed(const char *name) {
     struct err e = { 0 };
     struct hf_tokenizer *t;
-    char *dir = os_path_join(getenv("SNUG_SOURCE"), "fuzz/corpus/tokenizer_json"), *path = os_path_join(dir, name), *text;
+    char *dir = os_path_join(getenv("SNUG_SOURCE"), "fuzz/corpus/tokenizer_json");
+    char *path = os_path_join(dir, name), *text;
     size_t n;
     check_rc(os_read_file(path, 4096, &text, &n, &e), &e);
     check_rc(hf_tokenizer_parse((struct span){ (const uint8_t *)text, n }, NULL, &t, &e), &e);
