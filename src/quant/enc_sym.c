@@ -207,6 +207,7 @@ static ALWAYS_INLINE void search_single(const float *x, const float *w, uint8_t 
         tile_load(&t, x, w, n, k->lanes);
         fit_lanes(&t, &f, k);
         float scale[MAX_LANES], best[MAX_LANES] = { 0 }, best_err[MAX_LANES], err[MAX_LANES];
+        /* The half nearest to the best scale and those beside it: subnormal ones are far apart. */
         for (int near = -1; near <= 1; near++) {
             for (int b = 0; b < k->lanes; b++)
                 scale[b] = half_rounded(f.scale[b] * (1 + (float)near * 0x1p-10f) + (float)near * 0x1p-25f);
