@@ -5,6 +5,8 @@
 #define MUST_USE __attribute__((warn_unused_result))
 #define ALIGNED(n) __attribute__((aligned(n)))
 #define PACKED __attribute__((packed))
+/* Asks for the cache line of an address, which need not be valid, into the second-level cache. */
+#define PREFETCH(p) __builtin_prefetch((p), 0, 2)
 #define LIKELY(x) __builtin_expect(!!(x), 1)
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)
 /* Tells the core that it spins, for the good of its other hardware thread. */

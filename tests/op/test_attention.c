@@ -210,8 +210,8 @@ static const struct attn_case cases[] = {
       .k_type = QTYPE_F16, .v_type = QTYPE_F16, .length = { 900 }, .first = { 0, 897 } },
     { .what = "wide group", .d = { 64, 32, 0, 0, 0 }, .n_head = 71, .n_head_kv = 1, .n_tok = 2,
       .k_type = QTYPE_F16, .v_type = QTYPE_F16, .length = { 290 }, .first = { 0, 288 } },
-    { .what = "page larger than the work's pieces", .d = { 256, 1024, 0, 0, 0 }, .n_head = 2, .n_head_kv = 1, .n_tok = 20,
-      .k_type = QTYPE_F16, .v_type = QTYPE_F16, .length = { 1030 }, .first = { 0, 1010 } },
+    { .what = "page larger than the work's pieces", .d = { 256, 1024, 0, 0, 0 }, .n_head = 2, .n_head_kv = 1,
+      .n_tok = 20, .k_type = QTYPE_F16, .v_type = QTYPE_F16, .length = { 1030 }, .first = { 0, 1010 } },
 };
 
 static void follows_the_definition(void **state) {
@@ -219,7 +219,36 @@ static void follows_the_definition(void **state) {
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) check(&cases[i]);
 }
 
+/* Each token of a prompt alone gives the bits that it gives within the prompt, where rows are widened and heads shared
+ * among pieces in another way. */
+static void neighbours_change_nothing(void **state) {
+    (void)state;
+    struct attn_case c = { .what = "neighbours", .d = { 72, 16, 0, 0.2f, 0 }, .n_head = 8, .n_head_kv = 2, .n_tok = 40,
+                           .k_type = QTYPE_F16, .v_type = QTYPE_F16, .length = { 560 }, .first = { 0, 500 } };
+    static const char *const levels[] = { "scalar", "avx2", "avx512" };
+    struct attn_data a = attn_data(&c);
+    const size_t n = (size_t)c.d.head_dim * c.n_head;
+    float *together = rig_data(n * c.n_tok, sizeof *together), *alone = rig_data(n, sizeof *alone);
+    for (size_t i = 0; i < ARRAY_LEN(levels); i++) {
+        assert_true(cpu_limit(levels[i]));
+        rig_run(&(struct device){ "cpu", 2, false }, build, &a, together, n * c.n_tok * sizeof *together);
+        for (uint32_t t = 0; t < c.n_tok; t += 13) {
+            struct attn_case one_case = c;
+            struct attn_data one = a;
+            one_case.n_tok = 1;
+            one.c = &one_case;
+            one.q += t * n;
+            one.pos += t;
+            rig_run(&(struct device){ "cpu", 3, false }, build, &one, alone, n * sizeof *alone);
+            assert_memory_equal(alone, together + t * n, n * sizeof *alone);
+        }
+    }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = { cmocka_unit_test_teardown(follows_the_definition, rig_data_free) };
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(follows_the_definition, rig_data_free),
+        cmocka_unit_test_teardown(neighbours_change_nothing, rig_data_free),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
