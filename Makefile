@@ -17,7 +17,7 @@ setup:
 # Installs what is missing, builds, and does the main job on the model that ships in models/tiny.
 demo: setup
 	$(MAKE) --no-print-directory all
-	tools/demo.sh $(BUILD)/src/cli/snug
+	tools/demo.sh $(BUILD)/src/cli/snug $(BUILD)/demo
 
 test:
 	tools/setup.sh --tests
