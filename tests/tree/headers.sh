@@ -9,9 +9,13 @@ headers=$(find include src -name '*.h' | sort | sed 's|^src/||; s|^include/||')
 
 compile_alone() { # the last declaration is there because a translation unit must not be empty
     for header in $headers; do
+        isa=
+        case $header in
+            */x86/*) [ "$(uname -m)" = x86_64 ] || continue; isa="-mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl" ;;
+        esac
         # shellcheck disable=SC2086 # CC and flags are several words
         printf '#include "%s"\n#include "%s"\nextern int header_test;\n' "$header" "$header" |
-            ${CC:-cc} $flags -x c -fsyntax-only -
+            ${CC:-cc} $flags $isa -x c -fsyntax-only -
     done
 }
 are_guarded() { # base/err.h by BASE_ERR_H; in a subfolder the folder's name may stand once: backend/cpu/cpu_x.h
