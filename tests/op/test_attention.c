@@ -21,8 +21,9 @@ struct attn_case {
     enum qtype k_type, v_type;
     uint32_t length[MOST_SEQS];                  /* stored positions of each sequence, ends with 0 */
     struct { uint32_t seq; int32_t pos; } first; /* token 0 */
-    /* The following tokens are the next positions of the sequence; with rotate, the next sequence's last position. */
+    /* The following tokens are 1 + gap positions further in the sequence; with rotate, the next sequence's last one. */
     bool rotate;
+    uint32_t gap;
 };
 
 /* The case in numbers. */
@@ -92,7 +93,7 @@ static struct attn_data attn_data(const struct attn_case *c) {
     a.seq = rig_data(c->n_tok, sizeof *a.seq);
     for (uint32_t t = 0; t < c->n_tok; t++) {
         a.seq[t] = (int32_t)(c->rotate ? (c->first.seq + t) % a.n_seq : c->first.seq);
-        a.pos[t] = c->rotate ? (int32_t)c->length[a.seq[t]] - 1 : c->first.pos + (int32_t)t;
+        a.pos[t] = c->rotate ? (int32_t)c->length[a.seq[t]] - 1 : c->first.pos + (int32_t)(t * (1 + c->gap));
     }
     return a;
 }
@@ -204,6 +205,8 @@ static const struct attn_case cases[] = {
       .k_type = QTYPE_F16, .v_type = QTYPE_F16, .length = { 700 }, .first = { 0, 480 } },
     { .what = "window of one, one token", .d = { 64, 16, 1, 0, 0 }, .n_head = 4, .n_head_kv = 2, .n_tok = 1,
       .k_type = QTYPE_F16, .v_type = QTYPE_F16, .length = { 300 }, .first = { 0, 299 } },
+    { .what = "gaps between positions", .d = { 64, 16, 40, 0, 0 }, .n_head = 4, .n_head_kv = 2, .n_tok = 12,
+      .k_type = QTYPE_F16, .v_type = QTYPE_F16, .length = { 400 }, .first = { 0, 20 }, .gap = 30 },
     { .what = "cap, odd page", .d = { 80, 7, 0, 0.3f, 30.0f }, .n_head = 5, .n_head_kv = 5, .n_tok = 40,
       .k_type = QTYPE_F16, .v_type = QTYPE_F16, .length = { 3, 300 }, .first = { 1, 260 } },
     { .what = "sharp scores", .d = { 64, 32, 0, 8.0f, 0 }, .n_head = 4, .n_head_kv = 2, .n_tok = 3,
