@@ -304,6 +304,11 @@ enum err_code gguf_writer_total_bytes(struct gguf_writer *w, uint64_t *bytes, st
     return ERR_NONE;
 }
 
+size_t gguf_writer_n_files(const struct gguf_writer *w) {
+    uint64_t total;
+    return is_split(w) ? cut(w, NULL, &total) : 1;
+}
+
 /* --- Header --- */
 
 static void put_kv(struct buf *b, const char *key, enum gguf_type type, const void *value, size_t n) {
@@ -350,23 +355,26 @@ enum err_code gguf_writer_header(struct gguf_writer *w, struct buf *out, struct 
 
 /* --- Files --- */
 
-/* path without .gguf at its end. */
-static char *prefix_of(const char *path) {
+/* Path of file number no of count; count 0 for a file that stands alone. A set's prefix is path without .gguf. */
+static char *file_path(const char *path, unsigned no, unsigned count) {
     size_t n = strlen(path);
-    return mem_strndup(path, n > 5 && !strcmp(path + n - 5, ".gguf") ? n - 5 : n);
+    if (!count) return mem_strndup(path, n);
+    char *prefix = mem_strndup(path, n > 5 && !strcmp(path + n - 5, ".gguf") ? n - 5 : n);
+    char *out = prefix ? gguf_split_path(prefix, no, count) : NULL;
+    mem_free(prefix);
+    return out;
+}
+
+char *gguf_writer_file_path(const struct gguf_writer *w, const char *path, size_t i) {
+    size_t n = gguf_writer_n_files(w);
+    return file_path(path, (unsigned)i, n > 1 ? (unsigned)n : 0);
 }
 
 static enum err_code plan_file(const struct gguf_writer *w, const char *path, const struct shard *s,
                                struct tstream_plan *plan, struct err *e) {
     struct tstream_file *file = &plan->files[s->no];
     file->n_tensors = s->end - s->begin;
-    if (s->count) {
-        char *prefix = prefix_of(path);
-        file->path = prefix ? gguf_split_path(prefix, s->no, s->count) : NULL;
-        mem_free(prefix);
-    } else {
-        file->path = mem_strdup(path);
-    }
+    file->path = file_path(path, s->no, s->count);
     if (!file->path) return err_no_memory(e, strlen(path) + 1);
     for (size_t i = s->begin; i < s->end; i++) {
         uint64_t bytes = w->tensors[i].bytes;

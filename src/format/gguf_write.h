@@ -51,11 +51,16 @@ bool gguf_writer_padded_bytes(const struct gguf_writer *w, size_t index, enum qt
 void gguf_writer_split(struct gguf_writer *w, uint64_t max_bytes);
 /* Exact bytes of everything that would be written now, all files together. O(keys) unsplit, O(tensors) split. */
 enum err_code gguf_writer_total_bytes(struct gguf_writer *w, uint64_t *bytes, struct err *e);
+/* Files that would be written now. O(tensors). */
+size_t gguf_writer_n_files(const struct gguf_writer *w);
+/* Path of file number i of them, when written to path; caller frees with mem_free; NULL when out of memory. */
+char *gguf_writer_file_path(const struct gguf_writer *w, const char *path, size_t i);
 /* The bytes before the tensor data of the single file, padding included, appended to out. */
 enum err_code gguf_writer_header(struct gguf_writer *w, struct buf *out, struct err *e);
-/* Starts writing to path (split: PREFIX-00001-of-0000N.gguf, PREFIX being path without .gguf). With *n_done > 0 keeps
- * the first *n_done tensors of an interrupted run if its partial files have exactly these headers and that much data;
- * *n_done says how many were kept. n_done may be NULL. The writer may be freed while the stream lives. */
+/* Starts writing to path (split: PREFIX-00001-of-0000N.gguf, PREFIX being path without .gguf). Of what an interrupted run
+ * left in its partial files, keeps the tensors that are there to their end, at most *n_done (SIZE_MAX: all), if the
+ * files have exactly the headers they would get now; *n_done says how many were kept. n_done may be NULL: none. The
+ * writer may be freed while the stream lives. */
 enum err_code gguf_writer_open(struct gguf_writer *w, const char *path, size_t *n_done, struct tstream **out,
                                struct err *e);
 #endif

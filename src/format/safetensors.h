@@ -47,6 +47,8 @@ enum err_code safetensors_writer_tensor(struct safetensors_writer *w, const char
 /* Most data bytes of one file, headers aside, 0 (the default) for a single one. A larger tensor gets a file alone. */
 void safetensors_writer_split(struct safetensors_writer *w, uint64_t max_bytes);
 enum err_code safetensors_writer_total_bytes(struct safetensors_writer *w, uint64_t *bytes, struct err *e);
+/* Files of weights that would be written now, the index not among them. O(tensors). */
+uint32_t safetensors_writer_n_files(const struct safetensors_writer *w);
 /* Starts writing dir/model.safetensors, or dir/model-00001-of-0000N.safetensors with model.safetensors.index.json.
  * dir must exist. Data go through tstream_put in the order declared. The writer may be freed while the stream lives. */
 enum err_code safetensors_writer_open(struct safetensors_writer *w, const char *dir, struct tstream **out,

@@ -118,21 +118,24 @@ static enum err_code put_header(const struct safetensors_writer *w, size_t begin
 
 /* --- Files --- */
 
-/* First tensors of the files; begins has room for one a tensor and one more. */
+/* First tensors of the files; begins, if not NULL, has room for one a tensor and one more. */
 static size_t cut(const struct safetensors_writer *w, size_t *begins) {
     uint64_t bytes = 0;
     size_t n_files = 1;
-    begins[0] = 0;
+    if (begins) begins[0] = 0;
     for (size_t i = 0; i < w->n_tensors; i++) {
         if (w->max_bytes && bytes && bytes + w->tensors[i].bytes > w->max_bytes) {
-            begins[n_files++] = i;
+            if (begins) begins[n_files] = i;
+            n_files++;
             bytes = 0;
         }
         bytes += w->tensors[i].bytes;
     }
-    begins[n_files] = w->n_tensors;
+    if (begins) begins[n_files] = w->n_tensors;
     return n_files;
 }
+
+uint32_t safetensors_writer_n_files(const struct safetensors_writer *w) { return (uint32_t)cut(w, NULL); }
 
 static void file_name(char *name, size_t size, size_t i, size_t n_files) {
     if (n_files == 1) snprintf(name, size, "model.safetensors");

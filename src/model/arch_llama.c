@@ -120,6 +120,7 @@ const struct arch arch_llama = {
     .read_hf = read_hf,
     .read_gguf = read_gguf,
     .hf_name = hf_name,
+    .hf_constants = "{\"architectures\": [\"LlamaForCausalLM\"], \"model_type\": \"llama\", \"hidden_act\": \"silu\"}",
     .ignored = ignored,
     .shape = shape,
     .block = block,

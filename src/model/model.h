@@ -93,6 +93,8 @@ struct arch {
     enum err_code (*read_gguf)(const struct tfile *f, struct hparams *hp, struct err *e);
     /* Hugging Face's name of a slot, "model.layers.%u.self_attn.q_proj.weight"; NULL if it has no such weight. */
     const char *(*hf_name)(enum slot s);
+    /* Keys of config.json that are the same for every model written as this family, a JSON object. */
+    const char *hf_constants;
     /* Ends of the names of tensors that may stand in a file and mean nothing, NULL-terminated. */
     const char *const *ignored;
     /* Shape of a slot's weight for these hyper-parameters: number of dimensions, 0 if the model has no such weight. */

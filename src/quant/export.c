@@ -1,5 +1,5 @@
-/* See export.h. Rows are read in GGUF's order, decoded, and encoded by the pool in fixed pieces; matrices that keep their
- * type and order are copied. */
+/* See export.h. Rows are read in GGUF's order, decoded, and encoded by the pool in fixed pieces; quantized matrices that
+ * keep their type and order are copied. The source's pages are let go piece by piece. */
 #include "quant/export.h"
 #include <math.h>
 #include <string.h>
@@ -25,7 +25,8 @@ static unsigned dims_of(const uint64_t *ne) {
     return n;
 }
 
-static enum err_code add(struct export *x, const char *name, const uint64_t *ne, struct export_tensor t, struct err *e) {
+static enum err_code add(struct export *x, const char *name, const uint64_t *ne, struct export_tensor t,
+                         struct err *e) {
     x->tensors[x->n_tensors++] = t;
     return gguf_writer_tensor(x->writer, name, t.type, dims_of(ne), ne, e);
 }
@@ -36,7 +37,8 @@ static enum err_code add_tensors(struct export *x, struct err *e) {
     if (!x->tensors) return err_no_memory(e, m->n_weights * sizeof *x->tensors);
     for (uint32_t i = 0; i < m->n_weights; i++) {
         const struct weight *w = &m->weights[i];
-        TRY(add(x, w->name, w->ne, (struct export_tensor){ .w = w, .type = slot_info(w->slot)->matrix ? w->type : QTYPE_F32 }, e));
+        enum qtype type = slot_info(w->slot)->matrix ? w->type : QTYPE_F32;
+        TRY(add(x, w->name, w->ne, (struct export_tensor){ .w = w, .type = type }, e));
     }
     const struct rope_params *r = &m->hp.rope;
     if (r->scaling != ROPE_SCALE_LLAMA3) return ERR_NONE;
@@ -44,7 +46,8 @@ static enum err_code add_tensors(struct export *x, struct err *e) {
     x->divisors = mem_alloc(ne[0], sizeof *x->divisors);
     if (!x->divisors) return err_no_memory(e, ne[0] * sizeof *x->divisors);
     rope_freq_divisors(r, x->divisors);
-    return add(x, slot_info(SLOT_ROPE_FREQS)->gguf_name, ne, (struct export_tensor){ .data = x->divisors, .type = QTYPE_F32 }, e);
+    struct export_tensor t = { .data = x->divisors, .type = QTYPE_F32 };
+    return add(x, slot_info(SLOT_ROPE_FREQS)->gguf_name, ne, t, e);
 }
 
 enum err_code export_open(const struct model *m, const struct vocab *v, struct export **out, struct err *e) {
@@ -73,7 +76,9 @@ enum err_code export_set_type(struct export *x, size_t index, enum qtype type, s
     return gguf_writer_set_type(x->writer, index, type, e);
 }
 
-void export_set_file_type(struct export *x, uint32_t file_type) { gguf_writer_u32(x->writer, "general.file_type", file_type); }
+void export_set_file_type(struct export *x, uint32_t file_type) {
+    gguf_writer_u32(x->writer, "general.file_type", file_type);
+}
 
 /* --- Weights --- */
 
@@ -94,6 +99,7 @@ static void encode_task(void *arg, size_t begin, size_t end, unsigned thread) {
     (void)thread;
     model_read_rows(p->t->w, p->first + begin, end - begin, x);
     e->code = encode_rows(p->t->type, x, end - begin, p->n_in, &in, p->bytes + begin * p->row_bytes, e);
+    err_where(e, e->code, "rows from %llu on", (unsigned long long)(p->first + begin)); /* encode_rows counts from 0 */
 }
 
 /* Encodes the rows of one piece; the first error in the order of rows wins, whichever thread met it first. */
@@ -110,7 +116,7 @@ static enum err_code encode_piece(struct piece *p, struct pool *pool, struct err
 }
 
 static enum err_code put_encoded(const struct export_tensor *t, struct pool *pool, struct tstream *s, struct err *e) {
-    uint64_t n_in = t->w->ne[0], n_rows = t->w->ne[1] * t->w->ne[2] * t->w->ne[3];
+    uint64_t n_in = t->w->ne[0], n_rows = t->w->ne[1] * t->w->ne[2] * t->w->ne[3], src_row = t->w->src->bytes / n_rows;
     uint64_t piece = max_u64(1, PIECE_FLOATS / n_in);
     struct piece p = { .t = t, .n_in = n_in, .rows_per_task = max_u64(1, TASK_FLOATS / n_in) };
     piece = div_up(piece, p.rows_per_task) * p.rows_per_task;
@@ -123,6 +129,7 @@ static enum err_code put_encoded(const struct export_tensor *t, struct pool *poo
         p.n = min_u64(piece, n_rows - p.first);
         rc = encode_piece(&p, pool, e);
         if (!rc) rc = tstream_put(s, p.bytes, p.n * p.row_bytes, e);
+        os_advise(t->w->src->data + p.first * src_row, p.n * src_row, OS_DONTNEED);
     }
     mem_free(p.floats);
     mem_free(p.bytes);
@@ -130,8 +137,12 @@ static enum err_code put_encoded(const struct export_tensor *t, struct pool *poo
     return rc;
 }
 
-static enum err_code put_copied(const struct tfile_tensor *t, struct tstream *s, struct err *e) {
-    for (uint64_t off = 0; off < t->bytes; off += COPY_BYTES) TRY(tstream_put(s, t->data + off, min_u64(COPY_BYTES, t->bytes - off), e));
+enum err_code export_copy(const struct tfile_tensor *t, struct tstream *s, struct err *e) {
+    for (uint64_t off = 0; off < t->bytes; off += COPY_BYTES) {
+        uint64_t n = min_u64(COPY_BYTES, t->bytes - off);
+        TRY(tstream_put(s, t->data + off, n, e));
+        os_advise(t->data + off, n, OS_DONTNEED);
+    }
     return ERR_NONE;
 }
 
@@ -147,33 +158,28 @@ static enum err_code put_vector(const struct weight *w, struct tstream *s, struc
     return rc;
 }
 
-static enum err_code put_tensor(const struct export_tensor *t, uint64_t bytes, struct pool *pool, struct tstream *s, struct err *e) {
+static enum err_code put_tensor(const struct export_tensor *t, uint64_t bytes, struct pool *pool, struct tstream *s,
+                                struct err *e) {
     enum err_code rc;
     if (!t->w) return tstream_put(s, t->data, bytes, e);
+    bool same = t->type == t->w->type && !t->w->permute_heads;
     if (!slot_info(t->w->slot)->matrix) rc = put_vector(t->w, s, e);
-    else if (t->type == t->w->type && !t->w->permute_heads && !qtype_is_float(t->type)) rc = put_copied(t->w->src, s, e);
-    else rc = put_encoded(t, pool, s, e);
-    os_advise(t->w->src->data, t->w->src->bytes, OS_DONTNEED);
+    else if (same && !qtype_is_float(t->type)) rc = export_copy(t->w->src, s, e);
+    else rc = put_encoded(t, pool, s, e); /* floats too: they are checked on the way */
     return rc ? err_where(e, rc, "%s", t->w->name) : ERR_NONE;
 }
 
-static enum err_code check_space(struct export *x, const char *path, struct err *e) {
-    uint64_t need, have;
-    char a[24], b[24];
-    TRY(gguf_writer_total_bytes(x->writer, &need, e));
-    TRY(os_free_disk(path, &have, e));
-    if (need <= have) return ERR_NONE;
-    return err_where(e, err_set(e, ERR_NO_SPACE, "the file takes %s, the disk has %s left", format_bytes(need, a, sizeof a),
-                                format_bytes(have, b, sizeof b)), "%s", path);
+/* Errors that another start of the same work may not meet. */
+static bool may_pass(enum err_code rc) {
+    return rc == ERR_INTERRUPTED || rc == ERR_IO || rc == ERR_NO_SPACE || rc == ERR_NO_MEMORY;
 }
 
 enum err_code export_write(struct export *x, const struct export_target *t, struct err *e) {
-    size_t done = t->resume ? 1 : 0;
+    size_t done = t->resume ? SIZE_MAX : 0;
     struct tstream *s = NULL;
     uint64_t total = 0, at = 0;
     gguf_writer_split(x->writer, t->split_max_size);
-    TRY(check_space(x, t->path, e));
-    TRY(gguf_writer_open(x->writer, t->path, &done, &s, e));
+    TRY(gguf_writer_open(x->writer, t->path, t->keep_part ? &done : NULL, &s, e));
     for (size_t i = 0; i < x->n_tensors; i++) total += gguf_writer_tensor_bytes(x->writer, i);
     enum err_code rc = ERR_NONE;
     for (size_t i = 0; i < x->n_tensors && !rc; i++) {
@@ -181,9 +187,10 @@ enum err_code export_write(struct export *x, const struct export_target *t, stru
         if (i >= done) rc = put_tensor(&x->tensors[i], bytes, t->pool, s, e);
         at += bytes;
         if (!rc && t->keep_part && i >= done) rc = tstream_sync(s, e);
-        if (!rc && !progress_step(&t->progress, "writing", (double)at, (double)total)) rc = err_set(e, ERR_INTERRUPTED, "interrupted");
+        if (!rc && !progress_step(&t->progress, "writing", (double)at, (double)total))
+            rc = err_set(e, ERR_INTERRUPTED, "interrupted");
     }
     if (!rc) return tstream_commit(s, e);
-    tstream_abandon(s, t->keep_part && rc == ERR_INTERRUPTED);
+    tstream_abandon(s, t->keep_part && may_pass(rc));
     return rc;
 }

@@ -39,11 +39,13 @@ struct export_target {
     const char *path;
     uint64_t split_max_size; /* 0: one file */
     bool resume;             /* go on with what an interrupted run of the same export left behind */
-    bool keep_part;          /* leave that behind when the work fails or is interrupted */
+    bool keep_part;          /* leave that behind when the work is interrupted or runs out of space or memory */
     struct pool *pool;
     struct progress progress;
 };
 /* Space on the disk is checked first. A weight that is not finite or beyond the type's reach is an error that names the
  * tensor. Same export, same bytes, whatever the pool. */
 enum err_code export_write(struct export *x, const struct export_target *t, struct err *e);
+/* A tensor's bytes as they are stored, unread. */
+enum err_code export_copy(const struct tfile_tensor *t, struct tstream *s, struct err *e);
 #endif

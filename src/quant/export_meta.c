@@ -1,19 +1,19 @@
-/* Keys and their meaning: docs/formats/gguf.md. */
+/* Owns the choice of keys: names and meanings are the GGUF specification's. Layout and sizes are the writer's, the keys
+ * of the tokenizer runtime/vocab_file's. */
 #include "quant/export_meta.h"
 #include <stdio.h>
-#include <string.h>
 #include "runtime/vocab_file.h"
 
 enum { QUANTIZATION_VERSION = 2 }; /* of the block formats, all of them */
 
-/* Keys of the source that do not hold for the new file. */
-static bool is_stale(const char *key) {
-    return !strncmp(key, "split.", 6) || !strncmp(key, "snug.", 5) || !strncmp(key, "quantize.", 9) || !strcmp(key, "general.alignment");
+/* Keys that say how the source's weights were chosen, which does not hold for the new file. */
+static bool is_stale(struct str key) {
+    return str_starts(key, "quantize.") || (str_starts(key, "snug.") && !str_starts(key, "snug.tokenizer."));
 }
 
 static void copy_keys(const struct gguf *g, struct gguf_writer *w) {
     for (size_t i = 0; i < g->n_kv; i++)
-        if (!is_stale(g->kv[i].key)) gguf_writer_copy(w, &g->kv[i]);
+        if (!is_stale(str_of(g->kv[i].key))) gguf_writer_copy(w, &g->kv[i]);
 }
 
 /* "llama.block_count" and the like. */

@@ -1,0 +1,288 @@
+/* Owns the order in which a directory comes into being, and the way of each weight into it. The texts beside the weights
+ * are export_hf_meta's and export_hf_tok's. */
+#include "quant/export_hf.h"
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include "base/num.h"
+#include "base/os.h"
+#include "format/safetensors.h"
+#include "quant/encoder.h"
+#include "quant/export_hf_meta.h"
+#include "quant/export_hf_tok.h"
+#include "runtime/vocab_file.h"
+
+enum { PIECE_FLOATS = 1 << 20, MAX_SIDE_FILE = 1 << 28, MAX_SIDE_FILES = 16 };
+
+struct side_file { const char *name; struct buf text; };
+
+struct hf_export {
+    const struct model *m;
+    const struct convert_options *o;
+    struct safetensors_writer *w;
+    const struct weight **weights; /* (n), in file order */
+    enum qtype *types;             /* (n) */
+    size_t n;
+    enum qtype dtype;              /* of most weights */
+    struct side_file side[MAX_SIDE_FILES];
+    size_t n_side;
+    bool made_dir;
+};
+
+static bool from_hf(const struct model *m) { return m->file->kind != TFILE_GGUF; }
+static uint64_t weights_of(const struct weight *w) { return w->ne[0] * w->ne[1] * w->ne[2] * w->ne[3]; }
+
+/* --- Weights --- */
+
+/* Rows of Hugging Face's order. A vector is one row. */
+static void read_rows(const struct model *m, const struct weight *w, uint64_t first, uint64_t n, float *out) {
+    uint32_t heads = from_hf(m) ? 0 : model_permuted_heads(&m->hp, w->slot);
+    bool matrix = slot_info(w->slot)->matrix;
+    if (!heads) {
+        model_read_file_rows(w, first, n, out);
+    } else if (matrix) {
+        for (uint64_t i = 0; i < n; i++)
+            model_read_file_rows(w, rope_row_in_neighbours(w->ne[1], heads, first + i), 1, out + i * w->ne[0]);
+    } else { /* a bias: floats, one element a block */
+        const struct qtype_info *q = qtype_info(w->type);
+        for (uint64_t i = 0; i < w->ne[0]; i++)
+            q->decode(w->src->data + rope_row_in_neighbours(w->ne[0], heads, i) * q->block_bytes, out + i, 1);
+    }
+}
+
+static enum err_code put_weight(const struct hf_export *x, size_t index, struct tstream *s, struct err *e) {
+    const struct weight *w = x->weights[index];
+    uint64_t n_in = w->ne[0], n_rows = w->ne[1] * w->ne[2] * w->ne[3], src_row = w->src->bytes / n_rows, row_bytes = 0;
+    uint64_t piece = min_u64(max_u64(1, PIECE_FLOATS / n_in), n_rows), n;
+    qtype_row_bytes(x->types[index], n_in, &row_bytes);
+    float *floats = mem_alloc(piece, n_in * sizeof *floats);
+    uint8_t *bytes = mem_alloc(piece, row_bytes);
+    enum err_code rc = floats && bytes ? ERR_NONE : err_no_memory(e, piece * n_in * sizeof *floats);
+    for (uint64_t first = 0; first < n_rows && !rc; first += n) {
+        n = min_u64(piece, n_rows - first);
+        read_rows(x->m, w, first, n, floats);
+        rc = encode_rows(x->types[index], floats, n, n_in, NULL, bytes, e);
+        if (rc) err_where(e, rc, "rows from %llu on", (unsigned long long)first);
+        else rc = tstream_put(s, bytes, n * row_bytes, e);
+        os_advise(w->src->data + first * src_row, n * src_row, OS_DONTNEED);
+    }
+    mem_free(floats);
+    mem_free(bytes);
+    return rc ? err_where(e, rc, "%s", w->src->name) : ERR_NONE;
+}
+
+static enum err_code put_weights(const struct hf_export *x, struct tstream *s, struct err *e) {
+    uint64_t done = 0, total = 0;
+    for (size_t i = 0; i < x->n; i++) total += weights_of(x->weights[i]);
+    for (size_t i = 0; i < x->n; i++) {
+        TRY(put_weight(x, i, s, e));
+        done += weights_of(x->weights[i]);
+        if (!progress_step(&x->o->progress, "writing", (double)done, (double)total))
+            return err_set(e, ERR_INTERRUPTED, "interrupted");
+    }
+    return ERR_NONE;
+}
+
+/* --- Types --- */
+
+/* Whether all elements of a vector survive being stored as a type. */
+static bool is_exact(const struct weight *w, enum qtype type) {
+    const struct qtype_info *from = qtype_info(w->type), *to = qtype_info(type);
+    for (uint64_t i = 0; i < w->ne[0]; i++) {
+        float x, y;
+        uint8_t stored[4];
+        from->decode(w->src->data + i * from->block_bytes, &x, 1);
+        to->encode(&x, stored, 1);
+        to->decode(stored, &y, 1);
+        if (!(x == y)) return false;
+    }
+    return true;
+}
+
+static enum qtype matrix_type(const struct weight *w, enum qtype wanted) {
+    if (wanted != QTYPE_NONE) return wanted;
+    return qtype_is_float(w->type) ? w->type : QTYPE_F16; /* what is left of a quantized weight fits a half */
+}
+
+/* GGUF holds vectors in F32 whatever they were: they go back to the type of the matrices if nothing is lost. */
+static enum qtype vector_type(const struct hf_export *x, const struct weight *w, enum qtype wanted) {
+    if (wanted != QTYPE_NONE) return wanted;
+    return !from_hf(x->m) && is_exact(w, x->dtype) ? x->dtype : w->type;
+}
+
+static void choose_types(struct hf_export *x) {
+    uint64_t n[QTYPE_ID_LIMIT] = { 0 };
+    x->dtype = QTYPE_F32;
+    for (size_t i = 0; i < x->n; i++) {
+        if (!slot_info(x->weights[i]->slot)->matrix) continue;
+        enum qtype t = x->types[i] = matrix_type(x->weights[i], x->o->type);
+        n[t] += weights_of(x->weights[i]);
+        if (n[t] > n[x->dtype]) x->dtype = t;
+    }
+    for (size_t i = 0; i < x->n; i++)
+        if (!slot_info(x->weights[i]->slot)->matrix) x->types[i] = vector_type(x, x->weights[i], x->o->type);
+}
+
+static enum err_code declare_weights(struct hf_export *x, struct err *e) {
+    const struct model *m = x->m;
+    x->weights = NEW_ARRAY(const struct weight *, m->n_weights);
+    x->types = NEW_ARRAY(enum qtype, m->n_weights);
+    if (!x->weights || !x->types) return err_no_memory(e, m->n_weights * sizeof *x->weights);
+    for (uint32_t i = 0; i < m->n_weights; i++)
+        if (m->hp.arch->hf_name(m->weights[i].slot)) x->weights[x->n++] = &m->weights[i];
+    choose_types(x);
+    TRY(safetensors_writer_new(&x->w, e));
+    for (size_t i = 0; i < x->n; i++) {
+        const struct weight *w = x->weights[i];
+        char name[SLOT_NAME_BYTES];
+        slot_format_name(m->hp.arch->hf_name(w->slot), w->layer, name);
+        TRY(safetensors_writer_tensor(x->w, name, x->types[i], slot_info(w->slot)->matrix ? 2 : 1, w->ne, e));
+    }
+    safetensors_writer_split(x->w, x->o->split_max_size);
+    return ERR_NONE;
+}
+
+/* --- Side files --- */
+
+static struct buf *add_side(struct hf_export *x, const char *name) {
+    x->side[x->n_side].name = name;
+    return &x->side[x->n_side++].text;
+}
+
+/* What a directory may hold beside config.json and weights, and what describes weights in any type. */
+static enum err_code keep_side_files(struct hf_export *x, struct err *e) {
+    static const char *const names[] = {
+        "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+        "added_tokens.json", "chat_template.jinja", "tokenizer.model", "vocab.json", "merges.txt",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        char *path = os_path_join(x->m->file->dir, names[i]), *text = NULL;
+        size_t n;
+        if (!path) return err_no_memory(e, strlen(names[i]));
+        enum err_code rc = os_exists(path) ? os_read_file(path, MAX_SIDE_FILE, &text, &n, e) : ERR_NONE;
+        if (text) buf_add(add_side(x, names[i]), text, n);
+        mem_free(text);
+        mem_free(path);
+        TRY(rc);
+    }
+    return ERR_NONE;
+}
+
+static enum err_code make_side_files(struct hf_export *x, struct err *e) {
+    const struct model *m = x->m;
+    struct vocab v;
+    TRY(hf_meta_generation(&m->hp, add_side(x, "generation_config.json"), e));
+    TRY(vocab_from_file(m->file, &v, e));
+    enum err_code rc = ERR_NONE;
+    if (v.model == VOCAB_NONE) {
+        log_warn("%s has no tokenizer: tokenizer.json is not written", m->file->path);
+    } else {
+        rc = hf_tok_json(&v, add_side(x, "tokenizer.json"), e);
+        if (!rc) rc = hf_tok_config(&v, m->hp.n_ctx_train, add_side(x, "tokenizer_config.json"), e);
+        if (v.chat_template.n) buf_add(add_side(x, "chat_template.jinja"), v.chat_template.p, v.chat_template.n);
+    }
+    vocab_fini(&v);
+    return rc;
+}
+
+/* config.json is the last one, and so the last one to be written. */
+static enum err_code collect_side_files(struct hf_export *x, struct err *e) {
+    TRY(from_hf(x->m) ? keep_side_files(x, e) : make_side_files(x, e));
+    TRY(hf_meta_config(x->m, x->dtype, add_side(x, "config.json"), e));
+    for (size_t i = 0; i < x->n_side; i++) TRY(buf_status(&x->side[i].text, e));
+    return ERR_NONE;
+}
+
+static enum err_code write_side_files(const struct hf_export *x, struct err *e) {
+    for (size_t i = 0; i < x->n_side; i++) {
+        char *path = os_path_join(x->o->out, x->side[i].name);
+        if (!path) return err_no_memory(e, strlen(x->o->out));
+        enum err_code rc = os_write_file(path, x->side[i].text.p ? x->side[i].text.p : "", x->side[i].text.n, e);
+        mem_free(path);
+        TRY(rc);
+    }
+    return ERR_NONE;
+}
+
+/* --- The directory --- */
+
+static bool is_model_file(const char *name) {
+    size_t n = strlen(name);
+    bool weights = n > 12 && !strcmp(name + n - 12, ".safetensors") && !strncmp(name, "model", 5);
+    return weights || !strcmp(name, "model.safetensors.index.json") || !strcmp(name, "config.json");
+}
+
+/* Removes the files of a directory, all or those of an older model. Failures show when their names are taken. */
+static void remove_files(const char *dir, bool all) {
+    char **names;
+    size_t n;
+    if (os_list_dir(dir, &names, &n, NULL)) return;
+    for (size_t i = 0; i < n; i++) {
+        char *path = all || is_model_file(names[i]) ? os_path_join(dir, names[i]) : NULL;
+        if (path) remove(path);
+        mem_free(path);
+        mem_free(names[i]);
+    }
+    mem_free(names);
+}
+
+static enum err_code check_dir(const char *dir, bool force, struct err *e) {
+    char **names;
+    size_t n;
+    if (!os_exists(dir)) return ERR_NONE;
+    enum err_code rc = ERR_NONE;
+    if (!os_is_dir(dir)) {
+        rc = err_set(e, ERR_EXISTS, "it is a file; a Hugging Face directory would be made here (names ending in .gguf "
+                     "make GGUF)");
+        return err_where(e, rc, "%s", dir);
+    }
+    TRY(os_list_dir(dir, &names, &n, e));
+    if (n && !force) rc = err_set(e, ERR_EXISTS, "the directory has files already: --force replaces the model in it");
+    for (size_t i = 0; i < n; i++) mem_free(names[i]);
+    mem_free(names);
+    return rc ? err_where(e, rc, "%s", dir) : ERR_NONE;
+}
+
+static enum err_code write_dir(struct hf_export *x, struct err *e) {
+    struct tstream *s = NULL;
+    x->made_dir = !os_exists(x->o->out);
+    TRY(os_make_dir(x->o->out, e));
+    TRY(safetensors_writer_open(x->w, x->o->out, &s, e));
+    enum err_code rc = put_weights(x, s, e);
+    if (rc) {
+        tstream_abandon(s, false);
+        return rc;
+    }
+    if (!x->made_dir) remove_files(x->o->out, false);
+    TRY(tstream_commit(s, e));
+    return write_side_files(x, e);
+}
+
+static enum err_code run(struct hf_export *x, struct convert_result *r, struct err *e) {
+    const struct convert_options *o = x->o;
+    if (o->type != QTYPE_NONE && !qtype_is_float(o->type))
+        return err_set(e, ERR_USAGE, "--outtype %s: a Hugging Face directory holds f32, f16 or bf16", qtype_name(o->type));
+    TRY(check_dir(o->out, o->force, e));
+    TRY(declare_weights(x, e));
+    TRY(collect_side_files(x, e));
+    *r = (struct convert_result){ .file = mem_strdup(o->out), .n_files = safetensors_writer_n_files(x->w),
+                                  .n_tensors = x->n };
+    if (!r->file) return err_no_memory(e, strlen(o->out));
+    TRY(safetensors_writer_total_bytes(x->w, &r->file_bytes, e));
+    return write_dir(x, e);
+}
+
+enum err_code export_hf(const struct model *m, const struct convert_options *o, struct convert_result *r,
+                        struct err *e) {
+    struct hf_export x = { .m = m, .o = o };
+    enum err_code rc = run(&x, r, e);
+    if (rc && x.made_dir) { /* all that is in it came from here */
+        remove_files(o->out, true);
+        remove(o->out);
+    }
+    safetensors_writer_free(x.w);
+    mem_free(x.weights);
+    mem_free(x.types);
+    for (size_t i = 0; i < x.n_side; i++) buf_fini(&x.side[i].text);
+    return rc;
+}
