@@ -84,6 +84,7 @@ static enum err_code measure_matrix(struct measuring *k, size_t i, const struct 
     struct measured_tensor *t = &k->m->tensors[i];
     if (s) TRY(take_importance(k, t, s, e));
     TRY(weight_scan(k->pool, k->weights[i], &k->max_abs[i], e));
+    if (k->o->importances_only) return ERR_NONE;
     TRY(try_types(k, i, s, e));
     for (size_t j = 0; k->o->on_try && j < t->n_tries; j++) k->o->on_try(k->o->user, t, &t->tries[j]);
     return measuring_step(k, "trying types", weights_of(t) * ENCODE_COST, e);
@@ -222,7 +223,8 @@ static double all_work(const struct measuring *k) {
     double blocks = 0, all = 0;
     for (uint32_t layer = 0; layer < k->en->model->hp.n_layer; layer++) blocks += measuring_block_weights(k, layer);
     for (size_t i = 0; i < k->m->n_tensors; i++) all += weights_of(&k->m->tensors[i]);
-    return blocks * k->tokens.rows * k->tokens.length + all * ENCODE_COST + probe_work(k);
+    double calibrating = blocks * k->tokens.rows * k->tokens.length;
+    return k->o->importances_only ? calibrating : calibrating + all * ENCODE_COST + probe_work(k);
 }
 
 static enum err_code open_journal(struct measuring *k, struct err *e) {
@@ -245,7 +247,7 @@ static enum err_code measure(struct measuring *k, const char *path, struct err *
     TRY(open_journal(k, e));
     k->total = all_work(k);
     enum err_code rc = first_pass(k, e);
-    if (!rc) rc = probe_run(k, e);
+    if (!rc && !k->o->importances_only) rc = probe_run(k, e);
     rc = err_where(e, rc, "%s", path);
     return rc || !k->o->file ? rc : measurement_write(k->m, k->o->file, e);
 }

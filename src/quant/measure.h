@@ -13,6 +13,8 @@ struct measure_options {
     /* Where the measurement is written (measurement_write) when it is complete. Until then a journal beside it keeps what
      * is done, so that a killed run goes on. NULL: nothing is written. */
     const char *file;
+    /* Calibrates alone: tensors get importances, no tries, no probes. Nothing is written then: file must be NULL. */
+    bool importances_only;
     /* Told of each try as it is made (or found in the journal), in the order of the blocks. May be NULL. */
     void (*on_try)(void *user, const struct measured_tensor *tensor, const struct measured_try *t);
     void *user;

@@ -43,6 +43,15 @@ uint64_t measurement_hash_model(const struct model *m) {
     return h;
 }
 
+uint64_t measurement_hash_importances(const struct measurement *m) {
+    uint64_t h = HASH_START;
+    for (size_t i = 0; i < m->n_tensors; i++) {
+        const struct measured_tensor *t = &m->tensors[i];
+        if (t->importance) h = hash_bytes(h, t->importance, t->ne[0] * sizeof *t->importance);
+    }
+    return h;
+}
+
 const struct measured_tensor *measurement_find(const struct measurement *m, const char *name) {
     for (size_t i = 0; i < m->n_tensors; i++)
         if (strcmp(m->tensors[i].name, name) == 0) return &m->tensors[i];

@@ -54,6 +54,9 @@ void measurement_free(struct measurement *m); /* NULL is fine */
  * whatever file without loss. Touches a few pages of every tensor. */
 uint64_t measurement_hash_model(const struct model *m);
 
+/* Of all importances, in order. */
+uint64_t measurement_hash_importances(const struct measurement *m);
+
 /* NULL if there is none. */
 const struct measured_tensor *measurement_find(const struct measurement *m, const char *name);
 /* NULL if the type was not tried. */

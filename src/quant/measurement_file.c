@@ -9,7 +9,6 @@
 
 #include "base/os.h"
 #include "format/gguf_write.h"
-#include "quant/hash.h"
 #include "quant/measurement_json.h"
 
 enum { VERSION = 1, MAX_JSON_BYTES = 1 << 28 };
@@ -23,15 +22,6 @@ char *measurement_importance_path(const char *path) {
     buf_addz(&b, ".imatrix.gguf");
     if (b.failed) buf_fini(&b);
     return b.p;
-}
-
-static uint64_t hash_importances(const struct measurement *m) {
-    uint64_t h = HASH_START;
-    for (size_t i = 0; i < m->n_tensors; i++) {
-        const struct measured_tensor *t = &m->tensors[i];
-        if (t->importance) h = hash_bytes(h, t->importance, t->ne[0] * sizeof *t->importance);
-    }
-    return h;
 }
 
 /* --- Importances --- */
@@ -146,7 +136,7 @@ static json_t *json_of_measurement(const struct measurement *m) {
     return json_pack("{s:s, s:i, s:{s:s, s:s, s:I, s:o}, s:o, s:o, s:o}", "format", format_name, "version", VERSION,
                      "model", "name", m->model_name, "arch", m->arch, "parameters", (json_int_t)m->parameters, "hash",
                      json_of_hash(m->model_hash), "settings", json_of_settings(&m->settings), "importance_hash",
-                     json_of_hash(hash_importances(m)), "tensors", tensors);
+                     json_of_hash(measurement_hash_importances(m)), "tensors", tensors);
 }
 
 enum err_code measurement_write(const struct measurement *m, const char *path, struct err *e) {
@@ -245,7 +235,7 @@ static enum err_code check_model(const struct measurement *m, const struct model
 static enum err_code check_importances(const struct measurement *m, const json_t *root, struct err *e) {
     uint64_t hash;
     TRY(json_get_hash(root, "importance_hash", &hash, e));
-    if (hash == hash_importances(m)) return ERR_NONE;
+    if (hash == measurement_hash_importances(m)) return ERR_NONE;
     return err_set(e, ERR_FORMAT, "the importances beside it are those of another run: measure again");
 }
 
