@@ -44,29 +44,37 @@ static size_t slots_among(const struct tstream *s, size_t i, size_t n) {
     return (size_t)min_u64(n - s->first[i], s->plan.files[i].n_tensors);
 }
 
-/* Whether the partial file of file i begins with its header and is long enough for n slots. */
-static bool can_resume(const struct tstream *s, size_t i, size_t n) {
+/* Slots that the partial file of file i holds to their end, behind the very header that it would get now. */
+static size_t slots_held(const struct tstream *s, size_t i) {
     const struct buf *header = &s->plan.files[i].header;
     struct buf part = { 0 };
     struct os_map map;
-    bool same = false;
+    size_t n = 0;
     buf_addf(&part, "%s.part", s->plan.files[i].path);
     if (!part.failed && os_map_open(part.p, &map, NULL) == ERR_NONE) {
-        same = map.n >= file_bytes(s, i, n) && memcmp(map.p, header->p, header->n) == 0;
+        uint64_t end = header->n;
+        bool same = map.n >= header->n && memcmp(map.p, header->p, header->n) == 0;
+        while (same && n < s->plan.files[i].n_tensors) {
+            const struct tstream_slot *slot = &s->plan.slots[s->first[i] + n];
+            end += slot->bytes + slot->pad;
+            if (end > map.n) break;
+            n++;
+        }
         os_map_close(&map);
     }
     buf_fini(&part);
-    return same;
+    return n;
 }
 
-/* Slots of the first n_done that can be kept: all files up to the first one that is not as it should be. */
-static size_t count_kept(const struct tstream *s, size_t n_done) {
-    n_done = (size_t)min_u64(n_done, s->plan.n_slots);
-    for (size_t i = 0; i < s->plan.n_files && s->first[i] < n_done; i++) {
-        size_t n = slots_among(s, i, n_done);
-        if (n && !can_resume(s, i, n)) return s->first[i];
+/* Slots that can be kept, at most n_most: those before the first that is not there to its end. */
+static size_t count_kept(const struct tstream *s, size_t n_most) {
+    size_t n = 0;
+    for (size_t i = 0; i < s->plan.n_files && n < n_most; i++) {
+        size_t held = slots_held(s, i);
+        n += held;
+        if (held < s->plan.files[i].n_tensors) break;
     }
-    return n_done;
+    return (size_t)min_u64(n, n_most);
 }
 
 static enum err_code check_space(const struct tstream *s, struct err *e) {

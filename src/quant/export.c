@@ -184,9 +184,10 @@ enum err_code export_write(struct export *x, const struct export_target *t, stru
     enum err_code rc = ERR_NONE;
     for (size_t i = 0; i < x->n_tensors && !rc; i++) {
         uint64_t bytes = gguf_writer_tensor_bytes(x->writer, i);
-        if (i >= done) rc = put_tensor(&x->tensors[i], bytes, t->pool, s, e);
         at += bytes;
-        if (!rc && t->keep_part && i >= done) rc = tstream_sync(s, e);
+        if (i < done) continue;
+        rc = put_tensor(&x->tensors[i], bytes, t->pool, s, e);
+        if (!rc && t->keep_part) rc = tstream_sync(s, e);
         if (!rc && !progress_step(&t->progress, "writing", (double)at, (double)total))
             rc = err_set(e, ERR_INTERRUPTED, "interrupted");
     }

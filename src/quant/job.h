@@ -8,9 +8,10 @@ enum job_target { JOB_BPW, JOB_BYTES, JOB_VRAM, JOB_RECIPE, JOB_MEASURE_ONLY };
 
 struct job_desc {
     const char *model, *out;
+    const char *version;          /* of the program, for the file's metadata; NULL: left out */
     enum job_target target;
     double bits_per_weight;       /* JOB_BPW: 8 * file bytes / parameters */
-    uint64_t bytes;               /* JOB_BYTES: of the whole file; JOB_VRAM: what weights, cache and activations share */
+    uint64_t bytes;               /* JOB_BYTES: of the whole file; JOB_VRAM: what file, cache and activations share */
     uint32_t n_ctx;               /* JOB_VRAM; 0: the default */
     const char *recipe;           /* JOB_RECIPE: llama.cpp's name */
     bool pure;                    /* every matrix its base type */
@@ -25,16 +26,25 @@ struct job_desc {
     struct progress progress;
 };
 
-struct job_choice { char *name; enum qtype type; const char *part; double bpw, rfn; uint64_t bytes, parameters; };
+struct job_choice {
+    char *name;
+    enum qtype type;
+    const char *part;
+    double bpw, rfn; /* rfn negative: not measured */
+    uint64_t bytes, parameters;
+};
 
 struct job_result {
-    uint64_t file_bytes, target_bytes, parameters, least_bytes;
+    uint64_t file_bytes, parameters, source_hash;
+    uint64_t target_bytes, least_bytes; /* 0 for a recipe */
     double predicted_kld, measured_kld; /* negative: not known */
     struct job_choice *choices;         /* (n_choices) matrices, in file order; caller frees with job_result_fini */
     size_t n_choices;
     uint64_t tries;
 };
 
+/* out is filled only on success. What cannot work (an output that is there, a target below the least, a full disk) fails
+ * before anything is measured. ERR_INTERRUPTED leaves beside d->out what the next start goes on from. */
 enum err_code job_run(const struct job_desc *d, struct job_result *out, struct err *e);
 void job_result_fini(struct job_result *r);
 #endif

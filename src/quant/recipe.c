@@ -11,16 +11,26 @@ static const struct recipe recipes[] = {
 #undef RECIPE
 };
 
-static const char *const later[] = { "IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M", "IQ3_XXS", "IQ3_XS", "IQ3_S", "IQ3_M", "TQ1_0", "TQ2_0", "MXFP4_MOE" };
+/* llama.cpp's other spellings. */
+static const struct { const char *name, *means; } aliases[] = {
+    { "Q3_K", "Q3_K_M" }, { "Q4_K", "Q4_K_M" }, { "Q5_K", "Q5_K_M" },
+};
+
+/* Mixes whose stored types snug does not have. */
+static const char *const later[] = { "IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M", "IQ3_XXS", "IQ3_XS",
+                                     "IQ3_S", "IQ3_M", "TQ1_0", "TQ2_0", "MXFP4_MOE" };
 
 enum err_code recipe_find(const char *name, const struct recipe **out, struct err *e) {
+    const char *wanted = name;
+    *out = NULL;
+    for (size_t i = 0; i < ARRAY_LEN(aliases); i++)
+        if (!strcasecmp(aliases[i].name, name)) wanted = aliases[i].means;
     for (size_t i = 0; i < ARRAY_LEN(recipes); i++)
-        if (!strcasecmp(recipes[i].name, name)) {
-            *out = &recipes[i];
-            return ERR_NONE;
-        }
+        if (!strcasecmp(recipes[i].name, wanted)) *out = &recipes[i];
+    if (*out) return ERR_NONE;
     for (size_t i = 0; i < ARRAY_LEN(later); i++)
-        if (!strcasecmp(later[i], name)) return err_set(e, ERR_UNSUPPORTED, "type %s uses stored types that snug cannot write yet", name);
+        if (!strcasecmp(later[i], name))
+            return err_set(e, ERR_UNSUPPORTED, "type %s uses stored types that snug cannot write yet", name);
     return err_set(e, ERR_USAGE, "type %s is not known: Q4_K_M, Q3_K_M, Q2_K, IQ4_XS, Q8_0 ...", name);
 }
 
@@ -99,7 +109,8 @@ enum err_code keep_parse(const char *text, struct keep *out, struct err *e) {
     memset(out, 0, sizeof *out);
     memcpy(out->pattern, text, (size_t)(equals - text));
     out->type = qtype_from_name(equals + 1);
-    return out->type == QTYPE_NONE ? err_set(e, ERR_USAGE, "--keep %s: type %s is not known", text, equals + 1) : ERR_NONE;
+    if (out->type != QTYPE_NONE) return ERR_NONE;
+    return err_set(e, ERR_USAGE, "--keep %s: type %s is not known", text, equals + 1);
 }
 
 enum err_code keep_check(struct keep *keep, size_t n, const struct model *m, struct err *e) {
@@ -110,8 +121,9 @@ enum err_code keep_check(struct keep *keep, size_t n, const struct model *m, str
             if (fnmatch(keep[k].pattern, w->name, 0)) continue;
             keep[k].used = true;
             if (w->ne[0] % qtype_info(keep[k].type)->block_weights)
-                return err_set(e, ERR_USAGE, "--keep %s: a row of %s has %llu weights, %s needs a multiple of %u", keep[k].pattern, w->name,
-                               (unsigned long long)w->ne[0], qtype_name(keep[k].type), qtype_info(keep[k].type)->block_weights);
+                return err_set(e, ERR_USAGE, "--keep %s: a row of %s has %llu weights, %s needs a multiple of %u",
+                               keep[k].pattern, w->name, (unsigned long long)w->ne[0], qtype_name(keep[k].type),
+                               qtype_info(keep[k].type)->block_weights);
         }
     }
     for (size_t k = 0; k < n; k++)

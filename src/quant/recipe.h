@@ -4,13 +4,14 @@
 #include "model/model.h"
 
 struct recipe { const char *name; uint32_t file_type; enum qtype base; };
-/* Case-insensitive. ERR_UNSUPPORTED for a mix of types that are not there yet, ERR_USAGE for any other name. */
+/* Case-insensitive; Q3_K, Q4_K and Q5_K mean their _M mixes. ERR_UNSUPPORTED for a mix of types that are not there yet,
+ * ERR_USAGE for any other name. */
 enum err_code recipe_find(const char *name, const struct recipe **out, struct err *e);
 /* The type that llama.cpp's quantizer, given importances, gives this matrix. */
 enum qtype recipe_type(const struct recipe *r, const struct hparams *hp, const struct weight *w);
 /* t if rows of n weights can have it, else what llama.cpp falls back to: a type of 32 weights a block, then F16. */
 enum qtype recipe_fit(enum qtype t, uint64_t n);
-/* general.file_type of a mix of our own: that of the recipe whose base is the largest share of the bytes' type. */
+/* general.file_type of a mix of our own: that of the first recipe whose base is the type that most bytes have. */
 uint32_t recipe_file_type(enum qtype most);
 
 /* --keep PATTERN=TYPE: shell patterns over tensor names; the last one that matches wins. */

@@ -1,0 +1,33 @@
+#ifndef QUANT_JOB_IMPL_H
+#define QUANT_JOB_IMPL_H
+/* Inside of the job: its order of work is job.c, the choice of types job_choose.c. */
+#include "base/pool.h"
+#include "quant/export.h"
+#include "quant/job.h"
+#include "quant/recipe.h"
+
+struct job {
+    const struct job_desc *d;
+    struct job_result *r;
+    struct model *model;
+    struct vocab vocab;
+    struct pool *pool;
+    const struct recipe *recipe;  /* NULL: a measured mix */
+    struct keep *keep;            /* (d->n_keep) */
+    struct measurement *measured; /* NULL before measuring, and for a recipe that needs no importances */
+    char *work;                   /* path of the measurement that is kept while the job runs, or NULL */
+    struct export *x;
+};
+
+/* NULL while nothing is measured. */
+const struct measured_tensor *job_measured(const struct job *j, size_t tensor);
+/* r->target_bytes, from whatever the target is given in. */
+enum err_code job_set_target(struct job *j, enum err_code (*beside)(struct job *, uint64_t *, struct err *),
+                             struct err *e);
+/* Gives every matrix of the export its type, and the file the account of it. Without a measurement, the smallest types
+ * that shapes and --keep allow: what a target must leave room for. Sets r->least_bytes. ERR_TOO_LARGE if the target
+ * cannot be reached. */
+enum err_code job_choose_measured(struct job *j, struct err *e);
+/* The same by the recipe; a full measurement gives the predicted divergence. */
+enum err_code job_choose_by_recipe(struct job *j, struct err *e);
+#endif

@@ -1,0 +1,603 @@
+/* The whole job on a small random model that the test makes: targets, identity of bytes, refusals, and kill -9 at random
+ * moments. Killed jobs are this program itself, started with arguments. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include "base/num.h"
+#include "base/rng.h"
+#include "format_files.h"
+#include "format/gguf_write.h"
+#include "quant/job.h"
+
+enum { N_EMBD = 256, N_HEAD = 4, N_HEAD_KV = 2, N_VOCAB = 256, N_LAYER = 2, N_FF = 512, N_CTX = 64 };
+enum { KILLS_MEASURING = 10, KILLS_WRITING = 40 };
+
+/* A path in the scratch directory that stays valid. */
+static const char *at(const char *name) {
+    static char *paths[64];
+    const char *path = scratch(name);
+    size_t i = 0;
+    while (paths[i] && strcmp(paths[i], path)) i++;
+    assert_true(i + 1 < ARRAY_LEN(paths));
+    if (!paths[i]) paths[i] = mem_strdup(path);
+    return paths[i];
+}
+
+/* --- The model --- */
+
+static const struct { const char *name; uint64_t ne[2]; } block_tensors[] = {
+    { "attn_norm", { N_EMBD, 0 } },     { "attn_q", { N_EMBD, N_EMBD } },      { "attn_k", { N_EMBD, N_EMBD / 2 } },
+    { "attn_v", { N_EMBD, N_EMBD / 2 } }, { "attn_output", { N_EMBD, N_EMBD } }, { "ffn_norm", { N_EMBD, 0 } },
+    { "ffn_gate", { N_EMBD, N_FF } },   { "ffn_up", { N_EMBD, N_FF } },        { "ffn_down", { N_FF, N_EMBD } },
+};
+
+static void declare(struct gguf_writer *w, const char *name, const uint64_t ne[2]) {
+    unsigned dims = ne[1] ? 2 : 1;
+    assert_int_equal(gguf_writer_tensor(w, name, dims == 2 ? QTYPE_BF16 : QTYPE_F32, dims, ne, NULL), ERR_NONE);
+}
+
+/* Vectors are ones, matrices nearly Gaussian with a spread that keeps activations near one. */
+static void put_values(struct tstream *s, struct rng *r, const uint64_t ne[2], float poison) {
+    uint64_t n = ne[0] * (ne[1] ? ne[1] : 1);
+    float *v = mem_alloc(n, sizeof *v);
+    uint16_t *h = mem_alloc(n, sizeof *h);
+    for (uint64_t i = 0; i < n; i++) {
+        float sum = rng_f32(r) + rng_f32(r) + rng_f32(r) - 1.5f;
+        v[i] = ne[1] ? 2 * sum / sqrtf((float)ne[0]) : 1;
+        h[i] = bf16_from_f32(v[i]);
+    }
+    h[n / 2] = bf16_from_f32(f32_from_bf16(h[n / 2]) + poison);
+    assert_int_equal(tstream_put(s, ne[1] ? (void *)h : v, n * (ne[1] ? sizeof *h : sizeof *v), NULL), ERR_NONE);
+    mem_free(v);
+    mem_free(h);
+}
+
+static void put_keys(struct gguf_writer *w) {
+    gguf_writer_str(w, "general.architecture", STR("llama"));
+    gguf_writer_str(w, "general.name", STR("random"));
+    gguf_writer_u32(w, "llama.vocab_size", N_VOCAB);
+    gguf_writer_u32(w, "llama.context_length", N_CTX);
+    gguf_writer_u32(w, "llama.embedding_length", N_EMBD);
+    gguf_writer_u32(w, "llama.block_count", N_LAYER);
+    gguf_writer_u32(w, "llama.feed_forward_length", N_FF);
+    gguf_writer_u32(w, "llama.attention.head_count", N_HEAD);
+    gguf_writer_u32(w, "llama.attention.head_count_kv", N_HEAD_KV);
+    gguf_writer_f32(w, "llama.attention.layer_norm_rms_epsilon", 1e-5f);
+    gguf_writer_f32(w, "llama.rope.freq_base", 10000);
+    gguf_writer_str(w, "tokenizer.ggml.model", STR("none"));
+}
+
+/* poison is added to one weight of blk.1.ffn_up. */
+static void make_model(const char *path, uint64_t seed, float poison) {
+    static const uint64_t embd[2] = { N_EMBD, N_VOCAB }, norm[2] = { N_EMBD, 0 };
+    struct gguf_writer *w;
+    struct tstream *s;
+    struct rng r;
+    char name[64];
+    assert_int_equal(gguf_writer_new(&w, NULL), ERR_NONE);
+    put_keys(w);
+    declare(w, "token_embd.weight", embd);
+    declare(w, "output_norm.weight", norm);
+    for (int pass = 0; pass < 2; pass++) {
+        if (pass) {
+            rng_seed(&r, seed);
+            assert_int_equal(gguf_writer_open(w, path, NULL, &s, NULL), ERR_NONE);
+            put_values(s, &r, embd, 0);
+            put_values(s, &r, norm, 0);
+        }
+        for (int l = 0; l < N_LAYER; l++)
+            for (size_t i = 0; i < ARRAY_LEN(block_tensors); i++) {
+                snprintf(name, sizeof name, "blk.%d.%s.weight", l, block_tensors[i].name);
+                if (!pass) declare(w, name, block_tensors[i].ne);
+                else put_values(s, &r, block_tensors[i].ne, strcmp(name, "blk.1.ffn_up.weight") ? 0 : poison);
+            }
+    }
+    assert_int_equal(tstream_commit(s, NULL), ERR_NONE);
+    gguf_writer_free(w);
+}
+
+static void make_text(const char *path, uint64_t seed) {
+    struct buf text = { 0 };
+    struct rng r;
+    rng_seed(&r, seed);
+    for (int i = 0; i < 200; i++) buf_addf(&text, "%c%u", i ? ',' : '[', (unsigned)rng_below(&r, N_VOCAB));
+    buf_addc(&text, ']');
+    write_bytes(path, text.p, text.n);
+    buf_fini(&text);
+}
+
+/* --- Jobs --- */
+
+static struct job_desc bpw_job(const char *out, double bpw) {
+    return (struct job_desc){ .model = at("model.gguf"), .out = out, .version = "test", .target = JOB_BPW,
+                              .bits_per_weight = bpw, .calib = { at("text.json"), 4, 32 }, .threads = 2,
+                              .measurement = at("m.json") };
+}
+
+static struct job_desc recipe_job(const char *out, const char *recipe) {
+    struct job_desc d = bpw_job(out, 0);
+    d.target = JOB_RECIPE;
+    d.recipe = recipe;
+    d.measurement = NULL;
+    return d;
+}
+
+static struct job_result run_ok(const struct job_desc *d) {
+    struct job_result r;
+    struct err e = { 0 };
+    if (job_run(d, &r, &e)) fail_msg("%s: %s", e.where, e.msg);
+    return r;
+}
+
+static void run_quietly(const struct job_desc *d) {
+    struct job_result r = run_ok(d);
+    job_result_fini(&r);
+}
+
+/* The error's whole text has both words; nothing stands at the output or beside it. */
+static void expect_refusal(const struct job_desc *d, enum err_code code, const char *a, const char *b) {
+    struct job_result r;
+    struct err e = { 0 };
+    char all[800], part[800];
+    assert_int_equal(job_run(d, &r, &e), code);
+    err_format(&e, all, sizeof all);
+    if (!strstr(all, a) || !strstr(all, b)) fail_msg("'%s' does not say '%s' and '%s'", all, a, b);
+    if (!d->out) return;
+    snprintf(part, sizeof part, "%s.part", d->out);
+    assert_false(os_exists(part));
+}
+
+static uint64_t file_size(const char *path) {
+    struct span s = read_bytes(path);
+    mem_free((void *)s.p);
+    return s.n;
+}
+
+/* Files whose name begins so. */
+static size_t count_files(const char *prefix) {
+    char **names;
+    size_t n, found = 0;
+    assert_int_equal(os_list_dir(scratch_dir, &names, &n, NULL), ERR_NONE);
+    for (size_t i = 0; i < n; i++) {
+        found += !strncmp(names[i], prefix, strlen(prefix));
+        mem_free(names[i]);
+    }
+    mem_free(names);
+    return found;
+}
+
+/* --- Targets and identity --- */
+
+static void files_meet_their_target(void **state) {
+    static const double bpws[] = { 3, 3.5, 4, 4.3, 5, 6, 8 };
+    uint64_t parameters = 0;
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(bpws); i++) {
+        struct job_desc d = bpw_job(at("t.gguf"), bpws[i]);
+        d.force = true;
+        struct job_result r = run_ok(&d);
+        parameters = r.parameters;
+        assert_int_equal(r.target_bytes, (uint64_t)(bpws[i] * (double)parameters / 8));
+        assert_int_equal(r.file_bytes, file_size(d.out));
+        if (r.file_bytes > r.target_bytes || (double)r.file_bytes < 0.995 * (double)r.target_bytes)
+            fail_msg("%g bpw: %llu bytes of %llu", bpws[i], (unsigned long long)r.file_bytes,
+                     (unsigned long long)r.target_bytes);
+        assert_int_equal(r.n_choices, 1 + 7 * N_LAYER);
+        assert_true(r.predicted_kld > 0);
+        job_result_fini(&r);
+    }
+    /* By hand: embedding and final norm; per block q and output, k and v, three of the feed-forward, two norms. */
+    assert_int_equal(parameters, 256 * 256 + 256 + 2 * (2 * 65536 + 2 * 32768 + 3 * 131072 + 2 * 256));
+    struct job_desc d = bpw_job(at("t.gguf"), 0);
+    d.target = JOB_BYTES;
+    d.bytes = 700000;
+    d.force = true;
+    struct job_result r = run_ok(&d);
+    assert_true(r.file_bytes <= 700000 && r.file_bytes >= 696500);
+    job_result_fini(&r);
+}
+
+/* With all the room there is, every matrix has its largest type: the model as it was. */
+static void ample_room_keeps_all(void **state) {
+    (void)state;
+    struct job_desc d = bpw_job(at("big.gguf"), 30);
+    struct job_result r = run_ok(&d);
+    for (size_t i = 0; i < r.n_choices; i++) assert_int_equal(r.choices[i].type, QTYPE_BF16);
+    assert_true(r.predicted_kld == 0);
+    job_result_fini(&r);
+}
+
+static void bytes_do_not_depend_on_threads(void **state) {
+    (void)state;
+    struct job_desc one = bpw_job(at("one.gguf"), 4), two = one, again = one;
+    one.threads = 1;
+    one.measurement = NULL; /* measured thrice, too */
+    two.out = at("two.gguf");
+    two.measurement = NULL;
+    again.out = at("again.gguf");
+    run_quietly(&one);
+    run_quietly(&two);
+    run_quietly(&again);
+    assert_true(same_bytes(one.out, two.out));
+    assert_true(same_bytes(one.out, again.out));
+    assert_int_equal(count_files("one.gguf"), 1);
+    struct job_desc r1 = recipe_job(at("r1.gguf"), "Q4_K_M"), r2 = r1;
+    r1.threads = 1;
+    r2.out = at("r2.gguf");
+    run_quietly(&r1);
+    run_quietly(&r2);
+    assert_true(same_bytes(r1.out, r2.out));
+}
+
+static void measurement_serves_any_target(void **state) {
+    (void)state;
+    struct job_desc d = bpw_job(NULL, 0);
+    d.target = JOB_MEASURE_ONLY;
+    d.measurement = at("only.json");
+    run_quietly(&d);
+    struct job_desc a = bpw_job(at("only.gguf"), 3.5), b = bpw_job(at("m35.gguf"), 3.5);
+    a.measurement = at("only.json");
+    a.calib.file = at("gone.json"); /* not looked at: nothing is measured again */
+    run_quietly(&a);
+    run_quietly(&b);
+    assert_true(same_bytes(a.out, b.out));
+    make_model(at("other.gguf"), 2, 0);
+    a.model = at("other.gguf");
+    a.force = true;
+    expect_refusal(&a, ERR_FORMAT, "only.json", "other weights");
+}
+
+/* Cache and activations of 16 tokens do not fit 300 kB; more room for them leaves fewer bytes to the file. */
+static void vram_leaves_room_for_the_cache(void **state) {
+    (void)state;
+    struct job_desc d = bpw_job(at("v.gguf"), 0);
+    d.target = JOB_VRAM;
+    d.dry_run = true;
+    d.bytes = 3000;
+    expect_refusal(&d, ERR_TOO_LARGE, "KV cache", "--ctx");
+    d.bytes = 2000000;
+    d.n_ctx = 32;
+    struct job_result small = run_ok(&d);
+    d.n_ctx = 64;
+    struct job_result large = run_ok(&d);
+    /* 32 cells more of keys and values in half precision, at least. */
+    uint64_t cells = 32 * 2 * N_LAYER * N_HEAD_KV * (N_EMBD / N_HEAD) * 2;
+    assert_true(small.target_bytes < 2000000 && small.target_bytes >= large.target_bytes + cells);
+    job_result_fini(&small);
+    job_result_fini(&large);
+}
+
+static void kept_types_are_honoured(void **state) {
+    static const char *const keep[] = { "blk.*.attn_v.weight=Q6_K", "blk.1.*=Q5_0", "token_embd.weight=F16" };
+    (void)state;
+    struct job_desc d = bpw_job(NULL, 6), recipe = recipe_job(NULL, "Q4_K_M");
+    struct job_desc *both[] = { &d, &recipe };
+    for (size_t b = 0; b < 2; b++) {
+        both[b]->keep = keep;
+        both[b]->n_keep = 3;
+        both[b]->dry_run = true;
+        struct job_result r = run_ok(both[b]);
+        for (size_t i = 0; i < r.n_choices; i++) {
+            const char *name = r.choices[i].name;
+            if (!strncmp(name, "blk.1.", 6)) assert_int_equal(r.choices[i].type, QTYPE_Q5_0);
+            else if (strstr(name, "attn_v")) assert_int_equal(r.choices[i].type, QTYPE_Q6_K);
+            else if (strstr(name, "token_embd")) assert_int_equal(r.choices[i].type, QTYPE_F16);
+        }
+        job_result_fini(&r);
+    }
+}
+
+static void recipes_and_pure(void **state) {
+    (void)state;
+    struct job_desc d = recipe_job(NULL, "Q4_K_M");
+    d.dry_run = true;
+    struct job_result r = run_ok(&d);
+    assert_int_equal(r.choices[0].type, QTYPE_Q6_K); /* an embedding that is the head */
+    assert_int_equal(r.tries, 0);
+    job_result_fini(&r);
+    d.pure = true;
+    d.recipe = "Q4_K";
+    r = run_ok(&d);
+    for (size_t i = 0; i < r.n_choices; i++) assert_int_equal(r.choices[i].type, QTYPE_Q4_K);
+    job_result_fini(&r);
+}
+
+/* --- Refusals --- */
+
+static void too_small_says_the_least(void **state) {
+    (void)state;
+    struct job_desc d = bpw_job(at("s.gguf"), 2);
+    d.measurement = at("never.json");
+    expect_refusal(&d, ERR_TOO_LARGE, "2.000 bits per weight", "the least is");
+    assert_false(os_exists(at("never.json"))); /* at once, not after measuring */
+    struct job_result r;
+    struct err e;
+    unsigned long long least;
+    d = bpw_job(at("s.gguf"), 2);
+    assert_int_equal(job_run(&d, &r, &e), ERR_TOO_LARGE);
+    assert_int_equal(sscanf(strstr(e.msg, "the least is"), "the least is %llu bytes", &least), 1);
+    /* What it says is nearly enough: the account of a measured choice takes a few hundred bytes. */
+    d.target = JOB_BYTES;
+    d.bytes = least + 1000;
+    run_quietly(&d);
+    d.bytes = least - 32;
+    d.force = true;
+    expect_refusal(&d, ERR_TOO_LARGE, "the least is", "bytes");
+}
+
+static void outputs_are_not_replaced(void **state) {
+    (void)state;
+    write_bytes(at("there.gguf"), "mine", 4);
+    struct job_desc d = bpw_job(at("there.gguf"), 4);
+    expect_refusal(&d, ERR_EXISTS, "there.gguf", "--force");
+    assert_int_equal(file_size(at("there.gguf")), 4);
+    d.dry_run = true;
+    run_quietly(&d);
+    assert_int_equal(file_size(at("there.gguf")), 4);
+    d.dry_run = false;
+    d.force = true;
+    run_quietly(&d);
+    assert_true(file_size(at("there.gguf")) > 4);
+    d.out = scratch_dir;
+    expect_refusal(&d, ERR_USAGE, scratch_dir, "directory");
+    d.out = at("none/x.gguf");
+    expect_refusal(&d, ERR_NOT_FOUND, "none", "No such");
+}
+
+static void dry_runs_write_nothing(void **state) {
+    (void)state;
+    size_t before = count_files("");
+    struct job_desc d = bpw_job(at("dry.gguf"), 4);
+    d.dry_run = true;
+    struct job_result r = run_ok(&d);
+    assert_true(r.file_bytes > 0 && r.n_choices > 0);
+    job_result_fini(&r);
+    d.measurement = NULL;
+    run_quietly(&d);
+    assert_int_equal(count_files(""), before);
+}
+
+static void bad_weights_are_named(void **state) {
+    (void)state;
+    make_model(at("nan.gguf"), 1, NAN);
+    struct job_desc d = bpw_job(at("n.gguf"), 4), plain = recipe_job(at("n.gguf"), "Q8_0");
+    struct job_desc mixed = recipe_job(at("n.gguf"), "Q4_K_M");
+    struct job_desc *all[] = { &d, &plain, &mixed };
+    d.measurement = NULL;
+    for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+        all[i]->model = at("nan.gguf");
+        expect_refusal(all[i], ERR_FORMAT, "blk.", "");
+        assert_false(os_exists(at("n.gguf")));
+    }
+    expect_refusal(&plain, ERR_FORMAT, "blk.1.ffn_up.weight", "");
+    make_model(at("nan.gguf"), 1, INFINITY);
+    expect_refusal(&plain, ERR_FORMAT, "blk.1.ffn_up.weight", "");
+}
+
+static void wrong_arguments(void **state) {
+    (void)state;
+    static const char *const bad[] = { "blk.*=Q4_K_M" };
+    struct job_desc d = bpw_job(NULL, 4);
+    expect_refusal(&d, ERR_USAGE, "-o", "");
+    d = bpw_job(at("w.gguf"), 4);
+    d.pure = true;
+    expect_refusal(&d, ERR_USAGE, "--pure", "--type");
+    d.pure = false;
+    d.n_ctx = 32;
+    expect_refusal(&d, ERR_USAGE, "--ctx", "--vram");
+    d = bpw_job(at("w.gguf"), 4);
+    d.keep = bad;
+    d.n_keep = 1;
+    expect_refusal(&d, ERR_USAGE, "Q4_K_M", "not known");
+    d = recipe_job(at("w.gguf"), "IQ1_S");
+    expect_refusal(&d, ERR_UNSUPPORTED, "IQ1_S", "");
+    d = bpw_job(NULL, 0);
+    d.target = JOB_MEASURE_ONLY;
+    d.measurement = NULL;
+    expect_refusal(&d, ERR_USAGE, "--measurement", "");
+}
+
+/* --- Interruption --- */
+
+struct stopper { const char *what; int left; };
+static bool stop_after(void *user, const char *what, double done, double total) {
+    struct stopper *s = user;
+    (void)done;
+    (void)total;
+    return strcmp(what, s->what) || s->left-- > 0;
+}
+
+static struct job_desc stopped(struct job_desc d, struct stopper *s) {
+    d.progress = (struct progress){ stop_after, s };
+    return d;
+}
+
+/* Progress of a job that is started again begins where the last one ended. */
+struct first_step { double done; };
+static bool note_first(void *user, const char *what, double done, double total) {
+    struct first_step *f = user;
+    if (!strcmp(what, "writing") && f->done < 0) f->done = done / total;
+    return true;
+}
+
+static void interrupted_jobs_go_on(void **state) {
+    static const char *const phases[] = { "calibrating", "trying types", "writing" };
+    (void)state;
+    struct job_desc whole = bpw_job(at("whole.gguf"), 3.7), d = whole;
+    run_quietly(&whole);
+    d.out = at("i.gguf");
+    d.measurement = NULL;
+    for (size_t i = 0; i < ARRAY_LEN(phases); i++) {
+        struct stopper s = { phases[i], 2 };
+        struct job_desc half = stopped(d, &s);
+        struct job_result r;
+        struct err e;
+        assert_int_equal(job_run(&half, &r, &e), ERR_INTERRUPTED);
+        assert_non_null(strstr(e.msg, "goes on"));
+        assert_false(os_exists(d.out));
+        assert_true(count_files("i.gguf") > 0);
+    }
+    assert_true(os_exists(at("i.gguf.part")));
+    run_quietly(&d);
+    assert_true(same_bytes(d.out, whole.out));
+    assert_int_equal(count_files("i.gguf"), 1);
+}
+
+/* A part that was left behind is continued by a job of the same bytes only: what a mark put into it in place of weights
+ * tells. */
+static void mark_part(const char *part) {
+    FILE *f = fopen(part, "r+b");
+    assert_non_null(f);
+    assert_int_equal(fseek(f, -64, SEEK_END), 0); /* of the last tensor that is whole */
+    assert_int_equal(fwrite("MARK", 1, 4, f), 4);
+    fclose(f);
+}
+
+static bool has_mark(const char *path) {
+    struct span s = read_bytes(path);
+    bool found = memmem(s.p, s.n, "MARK", 4) != NULL;
+    mem_free((void *)s.p);
+    return found;
+}
+
+static void leave_marked_part(const struct job_desc *d) {
+    struct stopper s = { "writing", 5 };
+    struct job_desc half = stopped(*d, &s);
+    struct job_result r;
+    assert_int_equal(job_run(&half, &r, NULL), ERR_INTERRUPTED);
+    mark_part(at("p.gguf.part"));
+}
+
+static void foreign_parts_are_not_continued(void **state) {
+    static const char *const keep[] = { "blk.1.ffn_down.weight=Q8_0" };
+    (void)state;
+    struct job_desc d = bpw_job(at("p.gguf"), 4), recipe = recipe_job(at("p.gguf"), "Q4_K_M");
+    d.force = recipe.force = true;
+    leave_marked_part(&d);
+    run_quietly(&d);
+    assert_true(has_mark(d.out)); /* the same job trusts what is there */
+    struct first_step f = { -1 };
+    leave_marked_part(&d);
+    d.progress = (struct progress){ note_first, &f };
+    run_quietly(&d);
+    assert_true(f.done > 0.2);
+    d.progress = (struct progress){ 0 };
+
+    make_text(at("text2.json"), 77);
+    make_model(at("model2.gguf"), 2, 0);
+    struct job_desc others[6] = { d, d, d, d, recipe, recipe };
+    others[0].bits_per_weight = 4.001;
+    others[1].keep = keep;
+    others[1].n_keep = 1;
+    others[2].version = "another";
+    others[3].no_resume = true;
+    others[4].calib.file = at("text2.json"); /* other importances, the same types */
+    others[5].model = at("model2.gguf");
+    for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+        leave_marked_part(others[i].recipe ? &recipe : &d);
+        run_quietly(&others[i]);
+        if (has_mark(others[i].out)) fail_msg("job %zu continued a foreign part", i);
+    }
+}
+
+/* --- kill -9 --- */
+
+/* This program as a job: job MODEL OUT TEXT MEASUREMENT, the last may be empty. */
+static int be_job(char **arg) {
+    struct job_desc d = { .model = arg[0], .out = arg[1], .version = "test", .target = JOB_BPW, .bits_per_weight = 4,
+                          .calib = { arg[2], 4, 32 }, .threads = 2, .measurement = arg[3][0] ? arg[3] : NULL };
+    struct job_result r;
+    enum err_code rc = job_run(&d, &r, NULL);
+    job_result_fini(&r);
+    return (int)rc;
+}
+
+static pid_t start_job(const char *out, const char *measurement) {
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid) return pid;
+    execl("/proc/self/exe", "test_quantize", "job", at("model.gguf"), out, at("text.json"), measurement, NULL);
+    _exit(127);
+}
+
+/* true if it came to its end, which must be a good one. */
+static bool ended_well(pid_t pid) {
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) return false;
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+    return true;
+}
+
+static void check_complete(const char *out, const char *whole) {
+    assert_true(same_bytes(out, whole));
+    assert_int_equal(count_files("k.gguf"), 1);
+    assert_int_equal(unlink(out), 0);
+}
+
+/* Kills jobs until so many have died, each after a random part of the time that one takes undisturbed. */
+static void kill_jobs(int kills, const char *measurement, const char *whole) {
+    const char *out = at("k.gguf");
+    struct rng r;
+    unsigned complete = 0;
+    rng_seed(&r, 5);
+    uint64_t start = os_now_ns();
+    assert_true(ended_well(start_job(out, measurement)));
+    uint64_t whole_ns = os_now_ns() - start;
+    check_complete(out, whole);
+    while (kills > 0) {
+        pid_t pid = start_job(out, measurement);
+        usleep((useconds_t)(rng_f64(&r) * (double)whole_ns / 1000));
+        kill(pid, SIGKILL);
+        bool ended = ended_well(pid);
+        if (os_exists(out)) { /* complete, even if the process died while it tidied up */
+            assert_true(same_bytes(out, whole));
+            if (!ended) assert_int_equal(unlink(out), 0);
+        }
+        if (ended) {
+            check_complete(out, whole);
+            complete++;
+        }
+        kills -= !ended;
+    }
+    if (!os_exists(out)) assert_true(ended_well(start_job(out, measurement)));
+    check_complete(out, whole);
+    printf("%u of the jobs were faster than their kill\n", complete);
+}
+
+static void killed_jobs_resume_to_the_same_bytes(void **state) {
+    (void)state;
+    struct job_desc whole = bpw_job(at("w4.gguf"), 4);
+    run_quietly(&whole);
+    kill_jobs(KILLS_WRITING, whole.measurement, whole.out);
+    kill_jobs(KILLS_MEASURING, "", whole.out);
+}
+
+static int set_up(void **state) {
+    if (scratch_make(state)) return -1;
+    make_model(at("model.gguf"), 1, 0);
+    make_text(at("text.json"), 3);
+    struct job_desc d = bpw_job(NULL, 0);
+    d.target = JOB_MEASURE_ONLY;
+    run_quietly(&d);
+    return 0;
+}
+
+int main(int argc, char **argv) {
+    if (argc == 6 && !strcmp(argv[1], "job")) return be_job(argv + 2);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(files_meet_their_target),        cmocka_unit_test(ample_room_keeps_all),
+        cmocka_unit_test(bytes_do_not_depend_on_threads), cmocka_unit_test(measurement_serves_any_target),
+        cmocka_unit_test(vram_leaves_room_for_the_cache), cmocka_unit_test(kept_types_are_honoured),
+        cmocka_unit_test(recipes_and_pure),               cmocka_unit_test(too_small_says_the_least),
+        cmocka_unit_test(outputs_are_not_replaced),       cmocka_unit_test(dry_runs_write_nothing),
+        cmocka_unit_test(bad_weights_are_named),          cmocka_unit_test(wrong_arguments),
+        cmocka_unit_test(interrupted_jobs_go_on),         cmocka_unit_test(foreign_parts_are_not_continued),
+        cmocka_unit_test(killed_jobs_resume_to_the_same_bytes),
+    };
+    return cmocka_run_group_tests_name("quantize", tests, set_up, scratch_remove);
+}
