@@ -1,8 +1,9 @@
-/* Speeds of the matmul for every stored type against the machine's limits, which are measured in the same run:
- * bytes of weights read in a second for one token, with weights far larger than the caches, and operations in a second for
- * many tokens. One table in Markdown on standard output.
+/* Speeds of the matmul for every stored type against the machine's limits, which are measured in the same run: bytes of
+ * weights read in a second for one token, with weights far larger than the caches, and operations in a second for many
+ * tokens. One table in Markdown on standard output.
  *
  *   bench_kern [-t THREADS] [--cpu LEVEL] [--exact] [TYPE...] */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +16,7 @@
 #include "base/os.h"
 #include "base/rng.h"
 
-enum { N_IN = 4096, N_OUT = 4096, MANY = 256, WEIGHTS_BYTES = 320 << 20 };
+enum { N_IN = 4096, N_OUT = 1024, MANY = 256, WEIGHTS_BYTES = 320 << 20, SLICE_BYTES = 16 << 20 };
 
 struct bench {
     struct kern k;
@@ -38,41 +39,44 @@ static size_t fill(struct bench *b, enum qtype type, uint64_t row_bytes) {
     return n_rows;
 }
 
-/* Seconds of the fastest of several products. */
-static double seconds(struct bench *b, struct matmul *m, int runs) {
-    uint64_t best = UINT64_MAX;
-    for (int r = 0; r < runs; r++) {
-        uint64_t start = os_now_ns();
-        cpu_matmul(&b->k, b->pool, m, b->scratch, b->exact);
-        best = min_u64(best, os_now_ns() - start);
-    }
-    return (double)best * 1e-9;
+static double seconds(struct bench *b, const struct matmul *m) {
+    uint64_t start = os_now_ns();
+    cpu_matmul(&b->k, b->pool, m, b->scratch, b->exact);
+    return (double)(os_now_ns() - start) * 1e-9;
+}
+
+/* Seconds of the fastest of many products with n_tok tokens. Each takes the next slice of the weights, which is in no
+ * cache. */
+static double slice_seconds(struct bench *b, struct matmul m, size_t n_tok, size_t n_rows) {
+    double best = INFINITY;
+    m.n_tok = n_tok;
+    for (int r = 0; r < 2; r++)
+        for (size_t row = 0; row + m.n_out <= n_rows; row += m.n_out) {
+            m.w = b->w + row * m.row_bytes;
+            best = fmin(best, seconds(b, &m));
+        }
+    return best;
 }
 
 static void bench_type(struct bench *b, enum qtype type) {
     uint64_t row_bytes = 0;
     if (!qtype_row_bytes(type, N_IN, &row_bytes)) return;
-    size_t n_rows = fill(b, type, row_bytes);
+    size_t n_rows = fill(b, type, row_bytes), slice = SLICE_BYTES / row_bytes / 16 * 16;
     bool int8 = !b->exact && cpu_matmul_is_int8(&b->k, type);
-    double limit = int8 ? b->peak.int8_gops : b->peak.f32_gflops;
+    double limit = int8 ? b->peak.int8_gops : b->peak.f32_gflops, many = INFINITY;
     struct matmul m = {
-        .type = type, .w = b->w, .row_bytes = row_bytes, .n_in = N_IN, .n_out = n_rows, .n_tok = 1, .x = b->x,
-        .x_stride = N_IN, .out = b->out, .out_stride = n_rows,
+        .type = type, .w = b->w, .row_bytes = row_bytes, .n_in = N_IN, .n_out = slice, .x = b->x, .x_stride = N_IN,
+        .out = b->out, .out_stride = slice,
     };
-    double gb_s = (double)(row_bytes * n_rows) / seconds(b, &m, 5) * 1e-9;
-    m.n_out = m.out_stride = N_OUT;
-    double ms[3];
-    static const size_t tokens[] = { 2, 4, 8 };
-    for (int i = 0; i < 3; i++) {
-        m.n_out = m.out_stride = n_rows;
-        m.n_tok = tokens[i];
-        ms[i] = seconds(b, &m, 3) / ((double)(row_bytes * n_rows) / (gb_s * 1e9));
-    }
+    double one = slice_seconds(b, m, 1, n_rows), gb_s = (double)(row_bytes * slice) / one * 1e-9;
+    double two = slice_seconds(b, m, 2, n_rows) / one, four = slice_seconds(b, m, 4, n_rows) / one;
+    double eight = slice_seconds(b, m, 8, n_rows) / one;
     m.n_out = m.out_stride = N_OUT;
     m.n_tok = MANY;
-    double gops = 2.0 * N_IN * N_OUT * MANY / seconds(b, &m, 5) * 1e-9;
+    for (int r = 0; r < 20; r++) many = fmin(many, seconds(b, &m));
+    double gops = 2.0 * N_IN * N_OUT * MANY / many * 1e-9;
     printf("| %-6s | %-5s | %6.2f | %5.1f %% | %4.2f | %4.2f | %4.2f | %7.1f | %5.1f %% |\n", qtype_name(type),
-           int8 ? "int8" : "float", gb_s, 100 * gb_s / b->peak.read_gb_s, ms[0], ms[1], ms[2], gops, 100 * gops / limit);
+           int8 ? "int8" : "float", gb_s, 100 * gb_s / b->peak.read_gb_s, two, four, eight, gops, 100 * gops / limit);
     fflush(stdout);
 }
 
@@ -98,11 +102,11 @@ int main(int argc, char **argv) {
         return 1;
     }
     char features[128];
-    size_t n, max_out = WEIGHTS_BYTES / 1024; /* the smallest row is longer than 1024 bytes */
+    size_t n, max_out = SLICE_BYTES / 1024; /* the smallest row is longer than 1024 bytes */
     const enum qtype *types = qtype_all(&n);
     b.w = mem_calloc(WEIGHTS_BYTES, 1);
     b.x = mem_calloc((size_t)MANY * N_IN, sizeof(float));
-    b.out = mem_calloc(8 * max_out, sizeof(float));
+    b.out = mem_calloc(max_u64(8 * max_out, (size_t)MANY * N_OUT), sizeof(float));
     size_t scratch = 0;
     for (size_t i = 0; i < n; i++)
         scratch = max_u64(scratch, cpu_matmul_scratch(types[i], N_IN, MANY, pool_size(b.pool), b.exact));
