@@ -45,15 +45,6 @@ static void drop_piece(struct block_runner *r) {
     r->n_taps = 0;
 }
 
-static enum err_code read_divisors(const struct model *m, float **out, struct err *e) {
-    const struct weight *w = model_weight(m, SLOT_ROPE_FREQS, 0);
-    *out = NULL;
-    if (!w) return ERR_NONE;
-    if (!(*out = mem_alloc(w->ne[0], sizeof **out))) return err_no_memory(e, w->ne[0] * sizeof **out);
-    model_read_rows(w, 0, 1, *out);
-    return ERR_NONE;
-}
-
 enum err_code block_open(struct engine *en, uint32_t length, struct block_runner **out, struct err *e) {
     *out = NULL;
     const struct hparams *hp = &en->model->hp;
@@ -61,21 +52,18 @@ enum err_code block_open(struct engine *en, uint32_t length, struct block_runner
     if (!r) return err_no_memory(e, sizeof *r);
     r->en = en;
     r->length = length;
-    float *divisors = NULL;
     enum err_code rc;
     r->inv_freq = NEW_ARRAY(float, hp->rope.n_rot / 2);
     r->positions = NEW_ARRAY(int32_t, length);
     r->zeros = NEW_ARRAY(int32_t, length);
     if (!r->inv_freq || !r->positions || !r->zeros) TRY_OUT(rc, err_no_memory(e, 8ull * length));
     for (uint32_t i = 0; i < length; i++) r->positions[i] = (int32_t)i;
-    TRY_OUT(rc, read_divisors(en->model, &divisors, e));
-    rope_inv_freq(&hp->rope, divisors, length, r->inv_freq);
+    rope_inv_freq(&hp->rope, en->divisors, length, r->inv_freq);
     uint64_t cache = round_up(round_up(length, KV_PAGE) * hp->n_head_kv * hp->head_dim * sizeof(float), 64);
     TRY_OUT(rc, backend_alloc(en->be, 2 * cache, &r->kv_buffer, e));
     *out = r;
     r = NULL;
 out:
-    mem_free(divisors);
     block_close(r);
     return rc;
 }

@@ -87,6 +87,15 @@ static enum err_code place_vectors(struct engine *en, struct err *e) {
     return ERR_NONE;
 }
 
+static enum err_code read_divisors(struct engine *en, struct err *e) {
+    const struct weight *w = model_weight(en->model, SLOT_ROPE_FREQS, 0);
+    if (!w) return ERR_NONE;
+    en->divisors = mem_alloc(w->ne[0], sizeof *en->divisors);
+    if (!en->divisors) return err_no_memory(e, w->ne[0] * sizeof *en->divisors);
+    model_read_rows(w, 0, 1, en->divisors);
+    return ERR_NONE;
+}
+
 static enum err_code place_weights(struct engine *en, struct err *e) {
     struct device_info info;
     en->be->ops->info(en->be, &info);
@@ -114,6 +123,7 @@ enum err_code engine_open(const char *path, const struct engine_options *o, stru
     struct backend_options bo = { .threads = o->threads, .exact = o->exact };
     TRY_OUT(rc, backend_open(o->backend ? o->backend : "cpu", &bo, &en->be, e));
     TRY_OUT(rc, place_weights(en, e));
+    TRY_OUT(rc, read_divisors(en, e));
     en->load_ns = os_now_ns() - t0;
     *out = en;
     return ERR_NONE;
@@ -143,6 +153,7 @@ void engine_close(struct engine *en) {
     vocab_fini(&en->vocab);
     model_close(en->model);
     mem_free(en->placed);
+    mem_free(en->divisors);
     mem_free(en);
 }
 

@@ -17,6 +17,7 @@ struct engine {
     struct tok *tok;            /* NULL: the model has no tokenizer */
     struct backend *be;
     bool exact;
+    float *divisors;            /* (n_rot / 2) of rope_freqs, or NULL: what rope_inv_freq takes */
     struct placed *placed;      /* (model->n_weights), in the model's order */
     uint64_t mapped_bytes;      /* weights read in place from the mapped files */
     uint64_t own_bytes;         /* weights and vectors copied to buffers of the device */

@@ -28,7 +28,6 @@ struct session {
     int32_t *staging;  /* (4, n_batch): ids, positions, sequences, cells */
     int32_t *rows;     /* (n_out) */
     float *inv_freq;   /* (n_rot / 2) */
-    float *divisors;   /* (n_rot / 2) of rope_freqs, or NULL */
 };
 
 static struct pass_desc with_defaults(const struct engine *en, const struct pass_desc *d) {
@@ -51,15 +50,6 @@ enum err_code session_memory(struct engine *en, const struct pass_desc *desc, st
     return pass_memory(en->be, en->model, &d, &w, out, e);
 }
 
-static enum err_code read_divisors(struct session *s, struct err *e) {
-    const struct weight *w = model_weight(s->en->model, SLOT_ROPE_FREQS, 0);
-    if (!w) return ERR_NONE;
-    s->divisors = mem_alloc(w->ne[0], sizeof *s->divisors);
-    if (!s->divisors) return err_no_memory(e, w->ne[0] * sizeof *s->divisors);
-    model_read_rows(w, 0, 1, s->divisors);
-    return ERR_NONE;
-}
-
 enum err_code session_open(struct engine *en, const struct pass_desc *desc, struct session **out, struct err *e) {
     *out = NULL;
     struct session *s = NEW(struct session);
@@ -76,7 +66,6 @@ enum err_code session_open(struct engine *en, const struct pass_desc *desc, stru
     s->rows = NEW_ARRAY(int32_t, s->d.n_out);
     s->inv_freq = NEW_ARRAY(float, en->model->hp.rope.n_rot / 2);
     if (!s->staging || !s->rows || !s->inv_freq) TRY_OUT(rc, err_no_memory(e, 16ull * s->d.n_batch));
-    TRY_OUT(rc, read_divisors(s, e));
     TRY_OUT(rc, backend_alloc(en->be, s->mem.kv_bytes, &s->kv_buffer, e));
     TRY_OUT(rc, backend_alloc(en->be, s->mem.act_bytes, &s->act_buffer, e));
     TRY_OUT(rc, backend_alloc(en->be, s->mem.io_bytes, &s->io_buffer, e));
@@ -98,7 +87,6 @@ void session_close(struct session *s) {
     mem_free(s->staging);
     mem_free(s->rows);
     mem_free(s->inv_freq);
-    mem_free(s->divisors);
     mem_free(s);
 }
 
@@ -202,7 +190,7 @@ static enum err_code check_batch(const struct session *s, const struct batch *b,
 enum err_code session_eval(struct session *s, const struct batch *b, float *logits, struct err *e) {
     uint32_t longest = 0;
     TRY(check_batch(s, b, &longest, e));
-    rope_inv_freq(&s->en->model->hp.rope, s->divisors, longest, s->inv_freq);
+    rope_inv_freq(&s->en->model->hp.rope, s->en->divisors, longest, s->inv_freq);
     for (size_t first = 0; first < b->n;) {
         uint32_t n = 0, n_out = 0;
         while (first + n < b->n && n < s->d.n_batch) {
