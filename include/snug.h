@@ -82,7 +82,8 @@ struct snug_generate_options {
     bool ignore_eos;
     const char *const *stop; size_t n_stop;          /* texts that end the generation, themselves not given out */
     struct snug_sampling sampling;
-    /* Whole characters as soon as they are final; false ends the generation cleanly. May be NULL. */
+    /* Whole characters as soon as they are final; n_bytes is 0 before each batch of the prompt and after tokens that give
+     * no text yet. false ends the generation cleanly. May be NULL. */
     bool (*on_text)(void *user, const char *text, size_t n_bytes);
     void *user;
 };
@@ -151,7 +152,11 @@ SNUG_API int snug_bench(snug_model *m, const struct snug_bench_options *o, struc
 
 /* --- Quantizing --- */
 struct snug_try { const char *tensor, *type; double bpw, rfn_error; };
-struct snug_tensor_choice { char *name; const char *type; const char *part; double bpw, rfn_error; uint64_t bytes, parameters; };
+struct snug_tensor_choice {
+    char *name; const char *type, *part;
+    double bpw, rfn_error; /* rfn_error negative: not measured */
+    uint64_t bytes, parameters;
+};
 struct snug_quantize_options {
     const char *model, *out;
     double bits_per_weight;         /* exactly one of these four says the target */

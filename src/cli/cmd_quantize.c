@@ -73,8 +73,9 @@ static int print_json(const struct snug_quantize_result *r) {
     json_t *tensors = json_array();
     for (size_t i = 0; i < r->n_tensors; i++) {
         const struct snug_tensor_choice *t = &r->tensors[i];
-        json_array_append_new(tensors, json_pack("{s:s, s:s, s:f, s:f, s:I}", "name", t->name, "type", t->type, "bpw", t->bpw, "rfn_error",
-                                                 t->rfn_error, "bytes", (json_int_t)t->bytes));
+        json_t *rfn = t->rfn_error >= 0 ? json_real(t->rfn_error) : json_null();
+        json_array_append_new(tensors, json_pack("{s:s, s:s, s:f, s:o, s:I}", "name", t->name, "type", t->type, "bpw",
+                                                 t->bpw, "rfn_error", rfn, "bytes", (json_int_t)t->bytes));
     }
     json_t *j = json_pack("{s:s, s:I, s:I, s:f, s:f, s:o, s:I, s:f, s:I}", "file", r->file ? r->file : "", "file_bytes", (json_int_t)r->file_bytes,
         "target_bytes", (json_int_t)r->target_bytes, "bits_per_weight", r->bits_per_weight, "min_bits_per_weight", r->min_bits_per_weight, "tensors",

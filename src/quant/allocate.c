@@ -1,7 +1,7 @@
 /* The multiple-choice knapsack, solved exactly.
  *
  * A price per byte (Lagrange's multiplier) turns the budget into a cost: choosing for every item the option of least
- * loss + price * bytes gives, at the right price, a lower bound that is very close to the optimum, because the items are
+ * loss + price * bytes gives, at the right price, a lower bound that is very close to the optimum, as the items are
  * many. A greedy repair of that choice gives an upper bound. Dynamic programming over the items then keeps only partial
  * choices (bytes, loss) that no other one beats in both, and that can still end below the upper bound when the rest is
  * counted by the lower bound. What survives is a narrow band of states, so the exact answer costs little.
@@ -30,17 +30,20 @@ static void keep_useful(const struct allocate_item *in, struct item *out) {
     struct option all[ALLOCATE_MAX_OPTIONS];
     size_t n = 0;
     for (size_t i = 0; i < in->n; i++)
-        if (in->options[i].loss < INFINITY) all[n++] = (struct option){ in->options[i].bytes, in->options[i].loss, (uint8_t)i };
+        if (in->options[i].loss < INFINITY)
+            all[n++] = (struct option){ in->options[i].bytes, in->options[i].loss, (uint8_t)i };
     qsort(all, n, sizeof *all, by_bytes);
     out->n = 0;
     for (size_t i = 0; i < n; i++)
         if (out->n == 0 || all[i].loss < out->o[out->n - 1].loss) out->o[out->n++] = all[i];
 }
 
+static double cost_of(const struct option *o, double price) { return o->loss + price * (double)o->bytes; }
+
 static size_t cheapest(const struct item *it, double price) {
     size_t best = 0;
     for (size_t i = 1; i < it->n; i++) /* an equal cost keeps the smaller option */
-        if (it->o[i].loss + price * (double)it->o[i].bytes < it->o[best].loss + price * (double)it->o[best].bytes) best = i;
+        if (cost_of(&it->o[i], price) < cost_of(&it->o[best], price)) best = i;
     return best;
 }
 
@@ -121,7 +124,8 @@ static enum err_code grow_layer(struct search *q, size_t i, struct err *e) {
     size_t n = 0;
     for (size_t a = 0; a < from->n; a++)
         for (size_t k = 0; k < it->n; k++) {
-            struct state t = { from->s[a].bytes + it->o[k].bytes, from->s[a].loss + it->o[k].loss, (uint32_t)a, (uint8_t)k };
+            struct state t = { from->s[a].bytes + it->o[k].bytes, from->s[a].loss + it->o[k].loss, (uint32_t)a,
+                               (uint8_t)k };
             if (t.bytes + q->least[i + 1] > q->budget) break;
             double bound = t.loss + q->rest[i + 1] - q->price * (double)(q->budget - t.bytes);
             if (bound <= q->upper) s[n++] = t;
@@ -172,8 +176,10 @@ uint64_t allocate_least(const struct allocate_item *items, size_t n_items) {
     uint64_t sum = 0;
     for (size_t i = 0; i < n_items; i++) {
         uint64_t least = UINT64_MAX;
-        for (size_t k = 0; k < items[i].n; k++)
-            if (items[i].options[k].loss < INFINITY && items[i].options[k].bytes < least) least = items[i].options[k].bytes;
+        for (size_t k = 0; k < items[i].n; k++) {
+            const struct allocate_option *o = &items[i].options[k];
+            if (o->loss < INFINITY && o->bytes < least) least = o->bytes;
+        }
         sum += least;
     }
     return sum;
@@ -182,10 +188,11 @@ uint64_t allocate_least(const struct allocate_item *items, size_t n_items) {
 enum err_code allocate(const struct allocate_item *in, size_t n, uint64_t budget, uint8_t *chosen, struct err *e) {
     uint64_t least = allocate_least(in, n);
     if (least > budget)
-        return err_set(e, ERR_TOO_LARGE, "the smallest types need %llu bytes, %llu are given", (unsigned long long)least, (unsigned long long)budget);
+        return err_set(e, ERR_TOO_LARGE, "the smallest types need %llu bytes, %llu are given",
+                       (unsigned long long)least, (unsigned long long)budget);
     struct item *items = NEW_ARRAY(struct item, n + 1);
-    struct search q = { .items = items, .n = n, .budget = budget, .rest = NEW_ARRAY(double, n + 1), .least = NEW_ARRAY(uint64_t, n + 1),
-                        .layers = NEW_ARRAY(struct layer, n + 1) };
+    struct search q = { .items = items, .n = n, .budget = budget, .rest = NEW_ARRAY(double, n + 1),
+                        .least = NEW_ARRAY(uint64_t, n + 1), .layers = NEW_ARRAY(struct layer, n + 1) };
     enum err_code rc = ERR_NONE;
     if (!items || !q.rest || !q.least || !q.layers) rc = err_no_memory(e, n * sizeof *items);
     for (size_t i = 0; i < n && !rc; i++) keep_useful(&in[i], &items[i]);

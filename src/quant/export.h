@@ -2,8 +2,9 @@
 #define QUANT_EXPORT_H
 /* Writes a model as GGUF, every matrix in a type of its own: what converting and quantizing share.
  *
- * export_open makes metadata and the list of tensors; types can then be set and sizes asked at will; export_write streams
- * the weights, row piece by row piece, through the searching encoders. Memory is a few pieces, whatever the model. */
+ * export_open makes metadata and the list of tensors; types can then be set and sizes asked at will; export_write
+ * streams the weights, row piece by row piece, through the searching encoders. Memory is a few pieces, whatever the
+ * model. */
 #include "base/log.h"
 #include "base/pool.h"
 #include "format/gguf_write.h"
@@ -25,8 +26,8 @@ struct export {
     float *divisors;               /* of llama3 scaling, if the source has it as numbers */
 };
 
-/* m and v are borrowed. Matrices begin in the type they have, vectors in F32. ERR_UNSUPPORTED for what GGUF has no key for
- * (dynamic rope scaling). */
+/* m and v are borrowed. Matrices begin in the type they have, vectors in F32. ERR_UNSUPPORTED for what GGUF has no key
+ * for (dynamic rope scaling). */
 enum err_code export_open(const struct model *m, const struct vocab *v, struct export **out, struct err *e);
 void export_close(struct export *x); /* NULL is fine */
 enum err_code export_set_type(struct export *x, size_t index, enum qtype type, struct err *e);

@@ -160,7 +160,7 @@ static void tell_tries(const struct job *j) {
             j->d->on_try(j->d->user, &j->measured->tensors[i], &j->measured->tensors[i].tries[k]);
 }
 
-/* What was asked for calibration and what an existing file was made with may differ: the file's holds, which is said. */
+/* What is asked of calibration may differ from what an existing file was made with: the file's holds, and is said. */
 static void warn_if_other_text(const struct job *j, const char *path) {
     const struct calib_options *c = &j->d->calib;
     const struct measured_settings *s = &j->measured->settings;

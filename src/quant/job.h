@@ -1,7 +1,7 @@
 #ifndef QUANT_JOB_H
 #define QUANT_JOB_H
-/* The whole quantizing job: measure (or read a measurement), choose a type for every matrix, write. A killed job goes on
- * where it was when it is started again with the same arguments, to the same bytes. */
+/* The whole quantizing job: measure (or read a measurement), choose a type for every matrix, write. A killed job goes
+ * on where it was when it is started again with the same arguments, to the same bytes. */
 #include "quant/measure.h"
 
 enum job_target { JOB_BPW, JOB_BYTES, JOB_VRAM, JOB_RECIPE, JOB_MEASURE_ONLY };
@@ -43,8 +43,8 @@ struct job_result {
     uint64_t tries;
 };
 
-/* out is filled only on success. What cannot work (an output that is there, a target below the least, a full disk) fails
- * before anything is measured. ERR_INTERRUPTED leaves beside d->out what the next start goes on from. */
+/* out is filled only on success. What cannot work (an output that is there, a target below the least, a full disk)
+ * fails before anything is measured. ERR_INTERRUPTED leaves beside d->out what the next start goes on from. */
 enum err_code job_run(const struct job_desc *d, struct job_result *out, struct err *e);
 void job_result_fini(struct job_result *r);
 #endif

@@ -1,5 +1,5 @@
-/* Which type every matrix gets. Owns the list of options, the target's arithmetic and the account that the file gives of
- * its own making; the solver is allocate.c, the rules are recipe.c, sizes are the writer's. */
+/* Which type every matrix gets. Owns the list of options, the target's arithmetic and the account that the file gives
+ * of its own making; the solver is allocate.c, the rules are recipe.c, sizes are the writer's. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -63,7 +63,7 @@ static enum err_code menu_add(struct menu *m, const struct job *j, size_t tensor
     size_t n = candidates(j, tensor, types, losses), k = 0;
     if (kept != QTYPE_NONE) n = only_kept(kept, types, losses, n);
     if (!n)
-        return err_set(e, ERR_USAGE, "--keep: %s cannot become %s: its weights are beyond that type's reach or smaller already",
+        return err_set(e, ERR_USAGE, "--keep: %s cannot become %s: its weights have fewer bits already, or are too large",
                        name, qtype_name(kept));
     for (size_t i = 0; i < n && k < ALLOCATE_MAX_OPTIONS; i++) {
         struct allocate_option *o = &m->options[m->n][k];
@@ -175,9 +175,8 @@ enum err_code job_set_target(struct job *j, enum err_code (*beside)(struct job *
 
 static enum err_code too_small(const struct job *j, struct err *e) {
     uint64_t target = j->r->target_bytes, least = j->r->least_bytes;
-    return err_set(e, ERR_TOO_LARGE,
-                   "a target of %llu bytes (%.3f bits per weight) is out of reach: the least is %llu bytes (%.3f bits per weight)",
-                   (unsigned long long)target, bpw_of(j, target), (unsigned long long)least, bpw_of(j, least));
+    return err_set(e, ERR_TOO_LARGE, "a target of %llu bytes (%.3f bits per weight) is out of reach: the least is "
+                   "%llu bytes (%.3f bits per weight)", (unsigned long long)target, bpw_of(j, target), (unsigned long long)least, bpw_of(j, least));
 }
 
 static enum err_code apply(struct job *j, const struct menu *m, struct err *e) {
@@ -205,7 +204,7 @@ static void choose_smallest(struct menu *m) {
             if (m->options[i][k].bytes < m->options[i][m->chosen[i]].bytes) m->chosen[i] = (uint8_t)k;
 }
 
-/* The account's length depends on the choice, and the choice on what the account leaves: fixed grows until they agree. */
+/* The account's length depends on the choice, the choice on what the account leaves: fixed grows until they agree. */
 static enum err_code solve(struct job *j, struct menu *m, uint64_t fixed, struct err *e) {
     uint64_t target = j->r->target_bytes, total, now;
     for (;;) {

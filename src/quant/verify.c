@@ -19,8 +19,8 @@ enum err_code verify_kld(const char *model, const char *ref, const struct calib_
     TRY_OUT(rc, calib_open(en[1], &c, &text, e));
     struct windows w = { text.ids, text.length, text.rows, en[1]->model->hp.n_vocab };
     for (int i = 0; i < 2; i++) TRY_OUT(rc, model_source_open(&source[i], en[i], &w, e));
-    struct score_desc d = { .windows = &w, .model = model_source_rows, .model_user = &source[0], .ref = model_source_rows,
-                            .ref_user = &source[1], .progress = *progress };
+    struct score_desc d = { .windows = &w, .model = model_source_rows, .model_user = &source[0],
+                            .ref = model_source_rows, .ref_user = &source[1], .progress = *progress };
     TRY_OUT(rc, score_run(&d, &r, e));
     *kld = r.kld_mean;
 out:

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "quant/calib.h"
 
+/* *kld: mean over the scored tokens, in nats. Both models run in float; calib's rows are not used, few are enough. */
 enum err_code verify_kld(const char *model, const char *ref, const struct calib_options *calib, unsigned threads,
                          const struct progress *progress, double *kld, struct err *e);
 #endif

@@ -101,7 +101,8 @@ static void make_70b(void) {
         double a = exp(9 * rng_f64(&r));
         items[i] = (struct allocate_item){ options[i], OPTIONS };
         for (int k = 0; k < OPTIONS; k++)
-            options[i][k] = (struct allocate_option){ (uint64_t)(weights[i % 7] * bits[k] / 8 / 32) * 32, a * exp2(-2 * bits[k]) };
+            options[i][k] = (struct allocate_option){ (uint64_t)(weights[i % 7] * bits[k] / 8 / 32) * 32,
+                                                      a * exp2(-2 * bits[k]) };
     }
 }
 
@@ -124,7 +125,8 @@ static void test_70b(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_equals_brute_force), cmocka_unit_test(test_too_small_budget_says_so),
-        cmocka_unit_test(test_ties_go_to_the_lower_option), cmocka_unit_test(test_options_that_cannot_be_had), cmocka_unit_test(test_70b),
+        cmocka_unit_test(test_ties_go_to_the_lower_option), cmocka_unit_test(test_options_that_cannot_be_had),
+        cmocka_unit_test(test_70b),
     };
     return cmocka_run_group_tests_name("allocate", tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* The whole job on a small random model that the test makes: targets, identity of bytes, refusals, and kill -9 at random
- * moments. Killed jobs are this program itself, started with arguments. */
+/* The whole job on a small random model that the test makes: targets, identity of bytes, refusals, and kill -9 at
+ * random moments. Killed jobs are this program itself, started with arguments. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
