@@ -1,5 +1,5 @@
-/* Operations that read floats: against sums in double, and bit for bit where the result is exact. Limits: that they do the
- * work they say. */
+/* Operations that read floats: against sums in double, and bit for bit where the result is exact. Limits: that they
+ * do the work they say. */
 #include "checks.h"
 
 /* --- Operations that read floats --- */

@@ -1,11 +1,12 @@
-/* Operations on stored blocks and int8 units: integer parts exactly, float parts within the bound of a float sum. Expected
- * values are sums in double over the weights that qtype's decoders give. */
+/* Operations on stored blocks and int8 units: integer parts exactly, float parts within the bound of a float sum.
+ * Expected values are sums in double over the weights that qtype's decoders give. */
 #include "checks.h"
 
 /* --- Operations on stored blocks --- */
 
 /* Weight i of row r of a panel, in double. */
-static double panel_weight(const struct panel_unit *w, const struct int8_form *form, size_t r, size_t i, double *magnitude) {
+static double panel_weight(const struct panel_unit *w, const struct int8_form *form, size_t r, size_t i,
+                           double *magnitude) {
     const struct panel_unit *u = &w[i / UNIT];
     size_t e = i % UNIT, s = e / form->sub;
     double a = (double)u->scale[s][r] * (u->q[e / 4][r][e % 4] - form->offset), m = form->has_min ? u->min[s][r] : 0;
@@ -57,13 +58,13 @@ void check_panel(const struct body *b) {
 }
 
 /* Random units; with `integers`, scales are 1 and mins whole, so that a result below 2^24 must be exact. */
-static void fill_tile(struct panel_unit *w, struct x_unit *x, size_t n_units, size_t tokens, const struct int8_form *form,
-                      bool integers) {
-    int top = form->offset == 128 ? 255 : 63;
+static void fill_tile(struct panel_unit *w, struct x_unit *x, size_t n_units, size_t tokens,
+                      const struct int8_form *form, bool integers) {
+    uint32_t top = form->offset == 128 ? 255 : 63;
     for (size_t u = 0; u < n_units; u++) {
         bool extreme = rng_below(&rng, 3) == 0;
         for (size_t i = 0; i < sizeof w->q; i++)
-            ((uint8_t *)w[u].q)[i] = (uint8_t)(extreme ? top * (int)(rng_u32(&rng) & 1) : (int)rng_below(&rng, (uint32_t)top + 1));
+            ((uint8_t *)w[u].q)[i] = (uint8_t)(extreme ? top * (rng_u32(&rng) & 1) : rng_below(&rng, top + 1));
         for (size_t i = 0; i < UNIT_SUBS * PANEL_ROWS; i++) {
             (&w[u].scale[0][0])[i] = integers ? 1 : rng_f32(&rng) - 0.5f;
             (&w[u].min[0][0])[i] = integers ? (float)(int)rng_below(&rng, 9) - 4 : rng_f32(&rng) - 0.5f;
@@ -88,7 +89,9 @@ static void check_tile(const struct body *b, unsigned sub) {
     enum { UNITS = 3, STRIDE = 20 };
     static struct panel_unit w[UNITS];
     static struct x_unit x[UNITS * (TILE_TOKENS + 1)];
-    static const enum qtype types[2][3] = { { QTYPE_Q2_K, QTYPE_Q3_K, QTYPE_Q6_K }, { QTYPE_Q4_K, QTYPE_Q5_0, QTYPE_Q8_0 } };
+    static const enum qtype types[2][3] = {
+        { QTYPE_Q2_K, QTYPE_Q3_K, QTYPE_Q6_K }, { QTYPE_Q4_K, QTYPE_Q5_0, QTYPE_Q8_0 },
+    };
     for (unsigned rep = 0; rep < 144; rep++) {
         bool integers = rep & 1;
         const struct int8_form *form = int8_form(types[sub == 32][rep / 2 % 3]);
@@ -128,8 +131,8 @@ void check_tile32(const struct body *b) { check_tile(b, 32); }
 enum { ROWS_N = 1100, ROWS_MAX = 11 };
 
 /* dot of the decoded row with what the units say the activations are; magnitude of all products, mins apart. */
-static double units_dot(enum qtype type, const uint8_t *row, size_t n, const struct x_unit *x, unsigned n_tok, unsigned t,
-                        double *magnitude) {
+static double units_dot(enum qtype type, const uint8_t *row, size_t n, const struct x_unit *x, unsigned n_tok,
+                        unsigned t, double *magnitude) {
     const struct int8_form *form = int8_form(type);
     struct panel_unit *w = mem_calloc(div_up(n, UNIT), sizeof *w);
     struct panel_job p = { .n_in = n, .n_units = div_up(n, UNIT), .out = w };

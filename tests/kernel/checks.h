@@ -1,7 +1,7 @@
 #ifndef TESTS_KERNEL_CHECKS_H
 #define TESTS_KERNEL_CHECKS_H
-/* One check for each operation of kernels.def, in check_X.c files by subject; test_kern.c runs them on every row of the table
- * that the machine can run. A new operation needs a function check_OPERATION here. */
+/* One check for each operation of kernels.def, in check_X.c files by subject; test_kern.c runs them on every row of
+ * the table that the machine can run. A new operation needs a function check_OPERATION here. */
 #include <float.h>
 #include <math.h>
 #include <setjmp.h>

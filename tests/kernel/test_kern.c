@@ -1,5 +1,5 @@
-/* Every kernel of kernels.def that this machine can run, one test for each row, and whole products of every type at every
- * level of the processor: on random and extreme input, all tails, unaligned pointers, one to three threads. */
+/* Every kernel of kernels.def that this machine can run, one test for each row, and whole products of every type at
+ * every level of the processor: on random and extreme input, all tails, unaligned pointers, one to three threads. */
 #include "checks.h"
 
 #include "backend/cpu/cpu_matmul.h"

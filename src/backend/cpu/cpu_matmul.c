@@ -1,10 +1,10 @@
-/* Owns: the choice of the way a product is computed and the loops around the kernels.
- * Promises: the same bits for any number of threads, since work is cut by shape alone; no memory of its own.
- * Leaves to others: the arithmetic (kernels.def), the scratch (the device), the threads (base/pool.h).
+/* Owns: the choice of the way a product is computed and the loops around the kernels. Promises: the same bits for any
+ * number of threads, since work is cut by shape alone; no memory of its own. Leaves to others: the arithmetic
+ * (kernels.def), the scratch (the device), the threads (base/pool.h).
  *
- * Few tokens: each row of weights is read once and multiplied with up to ROWS_TOKENS tokens as it streams by. Many tokens: a
- * panel of rows is unpacked into the second-level cache, a chunk of the inner dimension at a time, and multiplied with
- * tiles of TILE_TOKENS tokens. */
+ * Few tokens: each row of weights is read once and multiplied with up to ROWS_TOKENS tokens as it streams by. Many
+ * tokens: a panel of rows is unpacked into the second-level cache, a chunk of the inner dimension at a time, and
+ * multiplied with tiles of TILE_TOKENS tokens. */
 #include "backend/cpu/cpu_matmul.h"
 
 #include <assert.h>

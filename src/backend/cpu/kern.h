@@ -2,9 +2,10 @@
 #define BACKEND_CPU_KERN_H
 /* The kernels: what each operation promises, the blocks they share, and the table of the best bodies for a machine.
  *
- * Two layouts carry the int8 products. Both cut the inner dimension into units of 256 weights: one block of a K type, or
- * eight blocks of a type whose block is 32. Within a unit a sub-block of 16 or 32 weights has one scale (and one min), and
- * the activations are rounded with one scale for the same 16 or 32 values. docs/kernels.md has the pictures. */
+ * Two layouts carry the int8 products. Both cut the inner dimension into units of 256 weights: one block of a K
+ * type, or eight blocks of a type whose block is 32. Within a unit a sub-block of 16 or 32 weights has one scale
+ * (and one min), and the activations are rounded with one scale for the same 16 or 32 values. docs/kernels.md has
+ * the pictures. */
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -52,7 +53,7 @@ struct rows_job {
     const uint8_t *w;
     size_t row_bytes, n_rows;
     size_t n_in;               /* weights in a row, a multiple of the type's block */
-    const void *x;             /* float[n_tok][x_stride], or struct x_unit[units][n_tok] with units = ceil(n_in / UNIT) */
+    const void *x;             /* float[n_tok][x_stride], or struct x_unit[ceil(n_in / UNIT)][n_tok] */
     size_t x_stride;           /* floats; ignored with x_unit */
     unsigned n_tok;            /* 1..ROWS_TOKENS */
     float *out;
@@ -82,8 +83,8 @@ struct tile_job {
 };
 typedef void tile_fn(const struct tile_job *j);
 
-/* Rounds n floats (n <= UNIT, a multiple of the form's sub; the rest is 0) to one unit, ties to even. A sub-block whose largest magnitude is below
- * ROUND_TINY becomes zero. All bodies give the same bits. */
+/* Rounds n floats (n <= UNIT, a multiple of the form's sub; the rest is 0) to one unit, ties to even. A sub-block
+ * whose largest magnitude is below ROUND_TINY becomes zero. All bodies give the same bits. */
 #define ROUND_TINY 0x1p-100f
 typedef void round_fn(const float *x, size_t n, const struct int8_form *form, struct x_unit *out);
 
@@ -132,8 +133,9 @@ typedef void narrow_fn(const float *x, void *out, size_t n);
 /* Any n, any alignment. */
 typedef float dot_f32_fn(const float *a, const float *b, size_t n);
 
-/* Limits of the machine (peak.h). read_sum reads n bytes as fast as it can. The others do `loops` rounds of multiplications
- * and additions between registers; *ops is how many (each of the two counts one). Both return a value that needs it all. */
+/* Limits of the machine (peak.h). read_sum reads n bytes as fast as it can. The others do `loops` rounds of
+ * multiplications and additions between registers; *ops is how many (each of the two counts one). Both return a
+ * value that needs it all. */
 typedef uint64_t read_sum_fn(const uint8_t *p, size_t n);
 typedef uint64_t spin_fn(size_t loops, uint64_t *ops);
 

@@ -1,5 +1,5 @@
-/* Scalar bodies of the kernels that do not read stored blocks, and the rows kernels of the float types. Obvious, in the order
- * of the formulas; every machine can run them, and the tests measure the fast ones against them. */
+/* Scalar bodies of the kernels that do not read stored blocks, and the rows kernels of the float types. Obvious, in
+ * the order of the formulas; every machine can run them, and the tests measure the fast ones against them. */
 #include <math.h>
 #include <string.h>
 

@@ -7,7 +7,8 @@
 #include "base/compiler.h"
 #include "base/num.h"
 
-/* Bytes of a unit: one row of qtype.def, eight blocks where the block is 32. Constants, so that the compiler sees them. */
+/* Bytes of a unit: one row of qtype.def, eight blocks where the block is 32. Constants, so that the compiler sees
+ * them. */
 enum {
 #define QTYPE(name, id, weights, bytes, codec, text) \
     UNIT_BYTES_##codec = (weights) > 1 ? UNIT / (weights) * (bytes) : 0, BLOCK_BYTES_##codec = (bytes),
@@ -16,8 +17,8 @@ enum {
 };
 enum { UNIT_BYTES_MAX = UNIT_BYTES_q8_0 };
 
-/* The last unit of a row whose length is no multiple of 256: its blocks, then zeros up to a whole unit, whose scales are
- * thereby 0. */
+/* The last unit of a row whose length is no multiple of 256: its blocks, then zeros up to a whole unit, whose scales
+ * are thereby 0. */
 static inline const uint8_t *padded_unit(const uint8_t *unit, size_t n_left, size_t block_bytes, uint8_t *copy) {
     size_t bytes = n_left / 32 * block_bytes;
     memcpy(copy, unit, bytes);

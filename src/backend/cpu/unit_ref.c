@@ -1,7 +1,9 @@
-/* Scalar bodies of the kernels that read stored blocks: rows and panel of every type. They say what the fast ones must do.
+/* Scalar bodies of the kernels that read stored blocks: rows and panel of every type. They say what the fast ones must
+ * do.
  *
- * Each type is one function that takes a unit apart into codes, scales and mins; the two kernels are made from it. Codes are
- * unsigned, so that every type but those with 8-bit levels multiplies as unsigned weight times signed activation. */
+ * Each type is one function that takes a unit apart into codes, scales and mins; the two kernels are made from it.
+ * Codes are unsigned, so that every type but those with 8-bit levels multiplies as unsigned weight times signed
+ * activation. */
 #include "backend/cpu/kern.h"
 #include "backend/cpu/unit.h"
 #include "qtype/codec.h"
@@ -158,31 +160,32 @@ static void put_in_panel(const struct unit_codes *u, int row, struct panel_unit 
     }
 }
 
-#define UNIT_KERNELS(type, codec)                                                                                          \
-    void rows_##codec##_ref(const struct rows_job *j) {                                                                    \
-        const struct int8_form *form = int8_form(QTYPE_##type);                                                            \
-        const struct x_unit *x = j->x;                                                                                     \
-        uint8_t copy[UNIT_BYTES_MAX];                                                                                      \
-        for (size_t r = 0; r < j->n_rows; r++) {                                                                           \
-            float sum[ROWS_TOKENS] = { 0 };                                                                                \
-            for (size_t u = 0; u < div_up(j->n_in, UNIT); u++) {                                                           \
-                struct unit_codes c = { .min = { 0 } };                                                                    \
-                unpack_##codec(unit_at(j->w + r * j->row_bytes, u, j->n_in, UNIT_BYTES_##codec, BLOCK_BYTES_##codec,       \
-                                       copy), &c);                                                                         \
-                for (unsigned t = 0; t < j->n_tok; t++) sum[t] += dot_unit(&c, &x[u * j->n_tok + t], form);                \
-            }                                                                                                              \
-            for (unsigned t = 0; t < j->n_tok; t++) j->out[t * j->out_stride + r] = sum[t];                                \
-        }                                                                                                                  \
-    }                                                                                                                      \
-    void panel_##codec##_ref(const struct panel_job *j) {                                                                  \
-        uint8_t copy[UNIT_BYTES_MAX];                                                                                      \
-        for (size_t u = 0; u < j->n_units; u++)                                                                            \
-            for (int r = 0; r < PANEL_ROWS; r++) {                                                                         \
-                struct unit_codes c = { .min = { 0 } };                                                                    \
-                unpack_##codec(unit_at(j->rows[r], j->first + u, j->n_in, UNIT_BYTES_##codec, BLOCK_BYTES_##codec, copy),  \
-                               &c);                                                                                        \
-                put_in_panel(&c, r, &j->out[u]);                                                                           \
-            }                                                                                                              \
+#define UNIT_KERNELS(type, codec)                                                                                      \
+    void rows_##codec##_ref(const struct rows_job *j) {                                                                \
+        const struct int8_form *form = int8_form(QTYPE_##type);                                                        \
+        const struct x_unit *x = j->x;                                                                                 \
+        uint8_t copy[UNIT_BYTES_MAX];                                                                                  \
+        for (size_t r = 0; r < j->n_rows; r++) {                                                                       \
+            float sum[ROWS_TOKENS] = { 0 };                                                                            \
+            for (size_t u = 0; u < div_up(j->n_in, UNIT); u++) {                                                       \
+                struct unit_codes c = { .min = { 0 } };                                                                \
+                unpack_##codec(unit_at(j->w + r * j->row_bytes, u, j->n_in, UNIT_BYTES_##codec, BLOCK_BYTES_##codec,   \
+                                       copy), &c);                                                                     \
+                for (unsigned t = 0; t < j->n_tok; t++) sum[t] += dot_unit(&c, &x[u * j->n_tok + t], form);            \
+            }                                                                                                          \
+            for (unsigned t = 0; t < j->n_tok; t++) j->out[t * j->out_stride + r] = sum[t];                            \
+        }                                                                                                              \
+    }                                                                                                                  \
+    void panel_##codec##_ref(const struct panel_job *j) {                                                              \
+        uint8_t copy[UNIT_BYTES_MAX];                                                                                  \
+        for (size_t u = 0; u < j->n_units; u++)                                                                        \
+            for (int r = 0; r < PANEL_ROWS; r++) {                                                                     \
+                struct unit_codes c = { .min = { 0 } };                                                                \
+                const uint8_t *p = unit_at(j->rows[r], j->first + u, j->n_in, UNIT_BYTES_##codec,                      \
+                                           BLOCK_BYTES_##codec, copy);                                                 \
+                unpack_##codec(p, &c);                                                                                 \
+                put_in_panel(&c, r, &j->out[u]);                                                                       \
+            }                                                                                                          \
     }
 
 UNIT_KERNELS(Q4_0, q4_0)

@@ -83,7 +83,10 @@ void tile_f32_avx2(const struct f32_tile_job *j) {
     }
 }
 
-/* --- Rows: two rows at a time times all tokens of the job. The same place in the rows that come next is fetched ahead. --- */
+/* --- Rows: one at a time, as one stream in ascending order, times all tokens of the job. --- */
+
+/* Bytes ahead of what is being read: past the page that the processor's own prefetching stops at. */
+enum { FETCH_AHEAD = 4096 };
 
 static ALWAYS_INLINE __m256 load_f32(const uint8_t *p) { return _mm256_loadu_ps((const float *)p); }
 static ALWAYS_INLINE __m256 load_f16(const uint8_t *p) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)); }
@@ -94,42 +97,43 @@ static inline float one_f32(const uint8_t *p) { float f; memcpy(&f, p, 4); retur
 static inline float one_f16(const uint8_t *p) { uint16_t h; memcpy(&h, p, 2); return f32_from_f16(h); }
 static inline float one_bf16(const uint8_t *p) { uint16_t h; memcpy(&h, p, 2); return f32_from_bf16(h); }
 
-#define ROWS_AT_ONCE 2
+/* Vectors of a step, each with a sum of its own, so that additions need not wait for one another. */
+enum { STEP = 2 };
 
-#define FLOAT_ROWS(codec, size)                                                                                            \
-    static ALWAYS_INLINE void codec##_body(const struct rows_job *j, size_t row, const unsigned n_rows,                    \
-                                           const unsigned n_tok) {                                                         \
-        __m256 s[ROWS_AT_ONCE * ROWS_TOKENS];                                                                              \
-        const uint8_t *w = j->w + row * j->row_bytes;                                                                      \
-        size_t i = 0;                                                                                                      \
-        for (unsigned r = 0; r < n_rows * ROWS_TOKENS; r++) s[r] = _mm256_setzero_ps();                                    \
-        for (; i + V <= j->n_in; i += V)                                                                                   \
-            for (unsigned r = 0; r < n_rows; r++) {                                                                        \
-                const uint8_t *p = w + r * j->row_bytes + i * (size);                                                      \
-                _mm_prefetch((const char *)(p + n_rows * j->row_bytes), _MM_HINT_T0);                                      \
-                __m256 v = load_##codec(p);                                                                                \
-                for (unsigned t = 0; t < n_tok; t++)                                                                       \
-                    s[r * ROWS_TOKENS + t] = _mm256_fmadd_ps(                                                              \
-                        v, _mm256_loadu_ps((const float *)j->x + t * j->x_stride + i), s[r * ROWS_TOKENS + t]);            \
-            }                                                                                                              \
-        for (unsigned r = 0; r < n_rows; r++)                                                                              \
-            for (unsigned t = 0; t < n_tok; t++) {                                                                         \
-                float sum = sum8(s[r * ROWS_TOKENS + t]);                                                                  \
-                for (size_t e = i; e < j->n_in; e++)                                                                       \
-                    sum += one_##codec(w + r * j->row_bytes + e * (size)) * ((const float *)j->x)[t * j->x_stride + e];    \
-                j->out[t * j->out_stride + row + r] = sum;                                                                 \
-            }                                                                                                              \
-    }                                                                                                                      \
-    static ALWAYS_INLINE void codec##_tokens(const struct rows_job *j, const unsigned n_tok) {                             \
-        size_t r = 0;                                                                                                      \
-        for (; r + ROWS_AT_ONCE <= j->n_rows; r += ROWS_AT_ONCE) codec##_body(j, r, ROWS_AT_ONCE, n_tok);                  \
-        for (; r < j->n_rows; r++) codec##_body(j, r, 1, n_tok);                                                           \
-    }                                                                                                                      \
-    void rows_##codec##_avx2(const struct rows_job *j) {                                                                   \
-        if (j->n_tok == 1) codec##_tokens(j, 1);                                                                           \
-        else if (j->n_tok == 2) codec##_tokens(j, 2);                                                                      \
-        else if (j->n_tok == 3) codec##_tokens(j, 3);                                                                      \
-        else codec##_tokens(j, 4);                                                                                         \
+#define FLOAT_ROWS(codec, size)                                                                                        \
+    static ALWAYS_INLINE void codec##_rows(const struct rows_job *j, const unsigned n_tok) {                           \
+        for (size_t r = 0; r < j->n_rows; r++) {                                                                       \
+            const uint8_t *w = j->w + r * j->row_bytes;                                                                \
+            __m256 s[ROWS_TOKENS][STEP];                                                                               \
+            size_t i = 0;                                                                                              \
+            _Pragma("GCC unroll 4")                                                                                    \
+            for (unsigned t = 0; t < n_tok; t++) s[t][0] = s[t][1] = _mm256_setzero_ps();                              \
+            for (; i + STEP * V <= j->n_in; i += STEP * V) {                                                           \
+                _mm_prefetch((const char *)w + i * (size) + FETCH_AHEAD, _MM_HINT_T0);                                 \
+                _Pragma("GCC unroll 4")                                                                                \
+                for (int v = 0; v < STEP; v++) {                                                                       \
+                    __m256 row = load_##codec(w + (i + v * V) * (size));                                               \
+                    _Pragma("GCC unroll 4")                                                                            \
+                    for (unsigned t = 0; t < n_tok; t++) {                                                             \
+                        const float *x = (const float *)j->x + t * j->x_stride + i + v * V;                            \
+                        s[t][v] = _mm256_fmadd_ps(row, _mm256_loadu_ps(x), s[t][v]);                                   \
+                    }                                                                                                  \
+                }                                                                                                      \
+            }                                                                                                          \
+            _Pragma("GCC unroll 4")                                                                                    \
+            for (unsigned t = 0; t < n_tok; t++) {                                                                     \
+                const float *x = (const float *)j->x + t * j->x_stride;                                                \
+                float sum = sum8(_mm256_add_ps(s[t][0], s[t][1]));                                                     \
+                for (size_t k = i; k < j->n_in; k++) sum += one_##codec(w + k * (size)) * x[k];                        \
+                j->out[t * j->out_stride + r] = sum;                                                                   \
+            }                                                                                                          \
+        }                                                                                                              \
+    }                                                                                                                  \
+    void rows_##codec##_avx2(const struct rows_job *j) {                                                               \
+        if (j->n_tok == 1) codec##_rows(j, 1);                                                                         \
+        else if (j->n_tok == 2) codec##_rows(j, 2);                                                                    \
+        else if (j->n_tok == 3) codec##_rows(j, 3);                                                                    \
+        else codec##_rows(j, 4);                                                                                       \
     }
 
 FLOAT_ROWS(f32, 4)

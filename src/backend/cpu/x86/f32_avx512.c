@@ -43,8 +43,8 @@ void pack_f32_avx512(const struct pack_f32_job *j) {
         for (size_t k = 0; k < j->n_k; k += V) pack_block(j, row, k);
 }
 
-/* --- The tile: 32 rows in two vectors times up to 12 tokens, 24 sums in registers. One step loads two vectors of weights
- * and broadcasts one float for each token. --- */
+/* --- The tile: 32 rows in two vectors times up to 12 tokens, 24 sums in registers. One step loads two vectors of
+ * weights and broadcasts one float for each token. --- */
 
 static ALWAYS_INLINE void tile_body(const struct f32_tile_job *j, unsigned t0, const unsigned n_tok) {
     __m512 s0[TILE_TOKENS], s1[TILE_TOKENS];
@@ -82,8 +82,10 @@ void tile_f32_avx512(const struct f32_tile_job *j) {
     for (; t < j->n_tok; t++) tile_body(j, t, 1);
 }
 
-/* --- Rows: a few rows at a time times all tokens of the job, so that a vector of activations serves several rows. The
- * same place in the rows that come next is fetched ahead. --- */
+/* --- Rows: one at a time, as one stream in ascending order, times all tokens of the job. --- */
+
+/* Bytes ahead of what is being read: past the page that the processor's own prefetching stops at. */
+enum { FETCH_AHEAD = 4096 };
 
 static ALWAYS_INLINE __m512 load_f32(const uint8_t *p, __mmask16 m) { return _mm512_maskz_loadu_ps(m, p); }
 static ALWAYS_INLINE __m512 load_f16(const uint8_t *p, __mmask16 m) {
@@ -93,44 +95,53 @@ static ALWAYS_INLINE __m512 load_bf16(const uint8_t *p, __mmask16 m) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(m, p)), 16));
 }
 
-#define ROWS_AT_ONCE 4
+/* Vectors of a step, each with a sum of its own: four additions of latency 4 keep up with one a cycle. */
+enum { STEP = 4 };
 
-#define FLOAT_ROWS(codec, size)                                                                                            \
-    static ALWAYS_INLINE void codec##_step(const struct rows_job *j, const uint8_t *w, size_t i, __mmask16 m,              \
-                                           const unsigned n_rows, const unsigned n_tok, __m512 *s) {                       \
-        __m512 x[ROWS_TOKENS];                                                                                             \
-        for (unsigned t = 0; t < n_tok; t++)                                                                               \
-            x[t] = _mm512_maskz_loadu_ps(m, (const float *)j->x + t * j->x_stride + i);                                    \
-        for (unsigned r = 0; r < n_rows; r++) {                                                                            \
-            const uint8_t *p = w + r * j->row_bytes + i * (size);                                                          \
-            _mm_prefetch((const char *)(p + n_rows * j->row_bytes), _MM_HINT_T0);                                          \
-            __m512 v = load_##codec(p, m);                                                                                 \
-            for (unsigned t = 0; t < n_tok; t++)                                                                           \
-                s[r * ROWS_TOKENS + t] = _mm512_fmadd_ps(v, x[t], s[r * ROWS_TOKENS + t]);                                 \
-        }                                                                                                                  \
-    }                                                                                                                      \
-    static ALWAYS_INLINE void codec##_body(const struct rows_job *j, size_t row, const unsigned n_rows,                    \
-                                           const unsigned n_tok) {                                                         \
-        __m512 s[ROWS_AT_ONCE * ROWS_TOKENS];                                                                              \
-        const uint8_t *w = j->w + row * j->row_bytes;                                                                      \
-        size_t i = 0;                                                                                                      \
-        for (unsigned r = 0; r < n_rows * ROWS_TOKENS; r++) s[r] = _mm512_setzero_ps();                                    \
-        for (; i + V <= j->n_in; i += V) codec##_step(j, w, i, 0xffff, n_rows, n_tok, s);                                  \
-        if (i < j->n_in) codec##_step(j, w, i, first_lanes(j->n_in - i), n_rows, n_tok, s);                                \
-        for (unsigned r = 0; r < n_rows; r++)                                                                              \
-            for (unsigned t = 0; t < n_tok; t++)                                                                           \
-                j->out[t * j->out_stride + row + r] = _mm512_reduce_add_ps(s[r * ROWS_TOKENS + t]);                        \
-    }                                                                                                                      \
-    static ALWAYS_INLINE void codec##_tokens(const struct rows_job *j, const unsigned n_tok) {                             \
-        size_t r = 0;                                                                                                      \
-        for (; r + ROWS_AT_ONCE <= j->n_rows; r += ROWS_AT_ONCE) codec##_body(j, r, ROWS_AT_ONCE, n_tok);                  \
-        for (; r < j->n_rows; r++) codec##_body(j, r, 1, n_tok);                                                           \
-    }                                                                                                                      \
-    void rows_##codec##_avx512(const struct rows_job *j) {                                                                 \
-        if (j->n_tok == 1) codec##_tokens(j, 1);                                                                           \
-        else if (j->n_tok == 2) codec##_tokens(j, 2);                                                                      \
-        else if (j->n_tok == 3) codec##_tokens(j, 3);                                                                      \
-        else codec##_tokens(j, 4);                                                                                         \
+#define FLOAT_ROWS(codec, size)                                                                                        \
+    static ALWAYS_INLINE void codec##_rows(const struct rows_job *j, const unsigned n_tok) {                           \
+        for (size_t r = 0; r < j->n_rows; r++) {                                                                       \
+            const uint8_t *w = j->w + r * j->row_bytes;                                                                \
+            __m512 s[ROWS_TOKENS][STEP];                                                                               \
+            size_t i = 0;                                                                                              \
+            _Pragma("GCC unroll 4")                                                                                    \
+            for (unsigned t = 0; t < n_tok; t++)                                                                       \
+                _Pragma("GCC unroll 4")                                                                                \
+                for (int v = 0; v < STEP; v++) s[t][v] = _mm512_setzero_ps();                                          \
+            for (; i + STEP * V <= j->n_in; i += STEP * V) {                                                           \
+                for (size_t at = 0; at < STEP * V * (size); at += 64)                                                  \
+                    _mm_prefetch((const char *)w + i * (size) + FETCH_AHEAD + at, _MM_HINT_T0);                        \
+                _Pragma("GCC unroll 4")                                                                                \
+                for (int v = 0; v < STEP; v++) {                                                                       \
+                    __m512 row = load_##codec(w + (i + v * V) * (size), 0xffff);                                       \
+                    _Pragma("GCC unroll 4")                                                                            \
+                    for (unsigned t = 0; t < n_tok; t++) {                                                             \
+                        const float *x = (const float *)j->x + t * j->x_stride + i + v * V;                            \
+                        s[t][v] = _mm512_fmadd_ps(row, _mm512_loadu_ps(x), s[t][v]);                                   \
+                    }                                                                                                  \
+                }                                                                                                      \
+            }                                                                                                          \
+            for (; i < j->n_in; i += V) {                                                                              \
+                __mmask16 m = first_lanes(j->n_in - i);                                                                \
+                __m512 row = load_##codec(w + i * (size), m);                                                          \
+                _Pragma("GCC unroll 4")                                                                                \
+                for (unsigned t = 0; t < n_tok; t++) {                                                                 \
+                    const float *x = (const float *)j->x + t * j->x_stride + i;                                        \
+                    s[t][0] = _mm512_fmadd_ps(row, _mm512_maskz_loadu_ps(m, x), s[t][0]);                              \
+                }                                                                                                      \
+            }                                                                                                          \
+            _Pragma("GCC unroll 4")                                                                                    \
+            for (unsigned t = 0; t < n_tok; t++) {                                                                     \
+                __m512 sum = _mm512_add_ps(_mm512_add_ps(s[t][0], s[t][1]), _mm512_add_ps(s[t][2], s[t][3]));          \
+                j->out[t * j->out_stride + r] = _mm512_reduce_add_ps(sum);                                             \
+            }                                                                                                          \
+        }                                                                                                              \
+    }                                                                                                                  \
+    void rows_##codec##_avx512(const struct rows_job *j) {                                                             \
+        if (j->n_tok == 1) codec##_rows(j, 1);                                                                         \
+        else if (j->n_tok == 2) codec##_rows(j, 2);                                                                    \
+        else if (j->n_tok == 3) codec##_rows(j, 3);                                                                    \
+        else codec##_rows(j, 4);                                                                                       \
     }
 
 FLOAT_ROWS(f32, 4)

@@ -1,7 +1,8 @@
 /* Unpacking panels of 16 rows and multiplying them with tiles of tokens, in AVX2.
  *
- * A lane of 32 bits is a row: a vector of the panel holds four codes of each of 8 rows, a broadcast the same four activations
- * of one token. Products are added in pairs to 16 bits, as rows_avx2.c says, then to the 8 sums of that token. */
+ * A lane of 32 bits is a row: a vector of the panel holds four codes of each of 8 rows, a broadcast the same four
+ * activations of one token. Products are added in pairs to 16 bits, as rows_avx2.c says, then to the 8 sums of that
+ * token. */
 #include <immintrin.h>
 
 #include "backend/cpu/kern.h"
@@ -45,20 +46,21 @@ static void interleave_rows(const struct unit_rows *in, const struct int8_form f
     }
 }
 
-#define PANEL_KERNEL(codec, sub, offset, has_min)                                                                          \
-    void panel_##codec##_avx2(const struct panel_job *j) {                                                                 \
-        const struct int8_form form = { sub, offset, has_min };                                                            \
-        struct unit_rows rows;                                                                                             \
-        uint8_t copy[UNIT_BYTES_MAX];                                                                                      \
-        for (size_t i = 0; i < j->n_units; i++) {                                                                          \
-            for (unsigned r = 0; r < PANEL_ROWS; r++) {                                                                    \
-                struct unit256 unit;                                                                                       \
-                unpack_##codec(unit_at(j->rows[r], j->first + i, j->n_in, UNIT_BYTES_##codec, BLOCK_BYTES_##codec, copy),  \
-                               &unit);                                                                                     \
-                put_row(&unit, form, r, &rows);                                                                            \
-            }                                                                                                              \
-            interleave_rows(&rows, form, &j->out[i]);                                                                      \
-        }                                                                                                                  \
+#define PANEL_KERNEL(codec, sub, offset, has_min)                                                                      \
+    void panel_##codec##_avx2(const struct panel_job *j) {                                                             \
+        const struct int8_form form = { sub, offset, has_min };                                                        \
+        struct unit_rows rows;                                                                                         \
+        uint8_t copy[UNIT_BYTES_MAX];                                                                                  \
+        for (size_t i = 0; i < j->n_units; i++) {                                                                      \
+            for (unsigned r = 0; r < PANEL_ROWS; r++) {                                                                \
+                struct unit256 unit;                                                                                   \
+                const uint8_t *p = unit_at(j->rows[r], j->first + i, j->n_in, UNIT_BYTES_##codec,                      \
+                                           BLOCK_BYTES_##codec, copy);                                                 \
+                unpack_##codec(p, &unit);                                                                              \
+                put_row(&unit, form, r, &rows);                                                                        \
+            }                                                                                                          \
+            interleave_rows(&rows, form, &j->out[i]);                                                                  \
+        }                                                                                                              \
     }
 
 PANEL_KERNEL(q4_0, 32, 8, false)
@@ -74,7 +76,7 @@ PANEL_KERNEL(q5_k, 32, 0, true)
 PANEL_KERNEL(q6_k, 16, 32, false)
 PANEL_KERNEL(iq4_xs, 32, 128, false)
 
-/* --- The tile: 8 of the 16 rows times up to 4 tokens. 4 integer sums of a sub-block and 4 float sums stay in registers. --- */
+/* --- The tile: 8 of the 16 rows times up to 4 tokens, whose integer and float sums stay in registers. --- */
 
 enum { TOKENS_AT_ONCE = 4 };
 
@@ -132,7 +134,8 @@ static ALWAYS_INLINE void tile_body(const struct tile_job *j, unsigned row, unsi
     const struct x_unit *x = j->x + t0;
     float *out = j->out + t0 * j->out_stride + row;
 #pragma GCC unroll 4
-    for (unsigned t = 0; t < n_tok; t++) sums[t] = j->add ? _mm256_loadu_ps(out + t * j->out_stride) : _mm256_setzero_ps();
+    for (unsigned t = 0; t < n_tok; t++)
+        sums[t] = j->add ? _mm256_loadu_ps(out + t * j->out_stride) : _mm256_setzero_ps();
     for (size_t u = 0; u < j->n_units; u++, x += j->x_tokens)
         for (unsigned s = 0; s < UNIT / sub; s++) {
             const struct panel_unit *w = &j->w[u];
@@ -150,7 +153,8 @@ static ALWAYS_INLINE void tile_body(const struct tile_job *j, unsigned row, unsi
     for (unsigned t = 0; t < n_tok; t++) _mm256_storeu_ps(out + t * j->out_stride, sums[t]);
 }
 
-static ALWAYS_INLINE void tile_tokens(const struct tile_job *j, const unsigned sub, const bool has_min, const bool wide) {
+static ALWAYS_INLINE void tile_tokens(const struct tile_job *j, const unsigned sub, const bool has_min,
+                                      const bool wide) {
     for (unsigned row = 0; row < PANEL_ROWS; row += 8) {
         unsigned t = 0;
         for (; t + 4 <= j->n_tok; t += 4) tile_body(j, row, t, sub, has_min, wide, 4);

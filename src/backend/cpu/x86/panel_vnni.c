@@ -38,19 +38,20 @@ static void interleave_rows(const struct unit_rows *in, const bool has_min, stru
     if (has_min) interleave(in->min, UNIT_SUBS, 16, out->min);
 }
 
-#define PANEL_KERNEL(codec, has_min)                                                                                       \
-    void panel_##codec##_vnni(const struct panel_job *j) {                                                                 \
-        struct unit_rows rows;                                                                                             \
-        uint8_t copy[UNIT_BYTES_MAX];                                                                                      \
-        for (size_t i = 0; i < j->n_units; i++) {                                                                          \
-            for (unsigned r = 0; r < PANEL_ROWS; r++) {                                                                    \
-                struct unit512 unit;                                                                                       \
-                unpack_##codec(unit_at(j->rows[r], j->first + i, j->n_in, UNIT_BYTES_##codec, BLOCK_BYTES_##codec, copy),  \
-                               &unit);                                                                                     \
-                put_row(&unit, has_min, r, &rows);                                                                         \
-            }                                                                                                              \
-            interleave_rows(&rows, has_min, &j->out[i]);                                                                   \
-        }                                                                                                                  \
+#define PANEL_KERNEL(codec, has_min)                                                                                   \
+    void panel_##codec##_vnni(const struct panel_job *j) {                                                             \
+        struct unit_rows rows;                                                                                         \
+        uint8_t copy[UNIT_BYTES_MAX];                                                                                  \
+        for (size_t i = 0; i < j->n_units; i++) {                                                                      \
+            for (unsigned r = 0; r < PANEL_ROWS; r++) {                                                                \
+                struct unit512 unit;                                                                                   \
+                const uint8_t *p = unit_at(j->rows[r], j->first + i, j->n_in, UNIT_BYTES_##codec,                      \
+                                           BLOCK_BYTES_##codec, copy);                                                 \
+                unpack_##codec(p, &unit);                                                                              \
+                put_row(&unit, has_min, r, &rows);                                                                     \
+            }                                                                                                          \
+            interleave_rows(&rows, has_min, &j->out[i]);                                                               \
+        }                                                                                                              \
     }
 
 PANEL_KERNEL(q4_0, false)
@@ -66,7 +67,7 @@ PANEL_KERNEL(q5_k, true)
 PANEL_KERNEL(q6_k, false)
 PANEL_KERNEL(iq4_xs, false)
 
-/* --- The tile: 16 rows times up to 12 tokens. 12 integer sums of a sub-block and 12 float sums stay in registers. --- */
+/* --- The tile: 16 rows times up to 12 tokens, whose integer and float sums stay in registers. --- */
 
 static ALWAYS_INLINE __m512i four_codes(const int8_t *q) {
     int32_t four;
@@ -105,7 +106,8 @@ static ALWAYS_INLINE void tile_body(const struct tile_job *j, unsigned t0, const
     const struct x_unit *x = j->x + t0;
     float *out = j->out + t0 * j->out_stride;
 #pragma GCC unroll 12
-    for (unsigned t = 0; t < n_tok; t++) sums[t] = j->add ? _mm512_loadu_ps(out + t * j->out_stride) : _mm512_setzero_ps();
+    for (unsigned t = 0; t < n_tok; t++)
+        sums[t] = j->add ? _mm512_loadu_ps(out + t * j->out_stride) : _mm512_setzero_ps();
     for (size_t u = 0; u < j->n_units; u++, x += j->x_tokens)
         for (unsigned s = 0; s < UNIT / sub; s++) sub_block(&j->w[u], x, sub, s, has_min, n_tok, sums);
 #pragma GCC unroll 12

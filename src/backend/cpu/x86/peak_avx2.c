@@ -21,8 +21,8 @@ uint64_t read_sum_avx2(const uint8_t *p, size_t n) {
     return t[0] + t[1] + t[2] + t[3] + tail;
 }
 
-/* Without a dot-product instruction 64 products of codes up to 63 take five steps: twice pairs to 16 bits, add, pairs to 32
- * bits, add. */
+/* Without a dot-product instruction 64 products of codes up to 63 take five steps: twice pairs to 16 bits, add,
+ * pairs to 32 bits, add. */
 uint64_t spin_int8_avx2(size_t loops, uint64_t *ops) {
     __m256i s[CHAINS], a = _mm256_set1_epi8((char)(loops & 1)), b = _mm256_set1_epi8(1), ones = _mm256_set1_epi16(1);
     for (int c = 0; c < CHAINS; c++) s[c] = _mm256_set1_epi32(c);

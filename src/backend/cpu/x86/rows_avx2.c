@@ -1,12 +1,13 @@
 /* Rows of stored weights times a few tokens of int8 activations, in AVX2.
  *
- * A unit is taken apart once into eight vectors of 32 codes. For each token a vector is multiplied into 16-bit sums of two
- * products, which must not overflow: codes up to 63 give at most 63 * 127 * 2; codes of 8 bits are made signed and multiplied
- * as magnitude times activation with the code's sign, at most 128 * 127 * 2. Then sums of four, to float, and added to the
- * row's sum times the product of both scales, brought to the lanes of its sub-block: 8 lanes for 32 elements, 4 for 16.
+ * A unit is taken apart once into eight vectors of 32 codes. For each token a vector is multiplied into 16-bit sums of
+ * two products, which must not overflow: codes up to 63 give at most 63 * 127 * 2; codes of 8 bits are made signed and
+ * multiplied as magnitude times activation with the code's sign, at most 128 * 127 * 2. Then sums of four, to float,
+ * and added to the row's sum times the product of both scales, brought to the lanes of its sub-block: 8 lanes for 32
+ * elements, 4 for 16.
  *
- * One row at a time: the weights are then one stream in ascending order, which the processor fetches ahead at the memory's
- * speed. */
+ * One row at a time: the weights are then one stream in ascending order, which the processor fetches ahead at the
+ * memory's speed. */
 #include <immintrin.h>
 
 #include "backend/cpu/kern.h"
@@ -70,37 +71,37 @@ static ALWAYS_INLINE void fetch_ahead(const uint8_t *p, size_t bytes) {
 }
 
 /* The form is written out, so that it is a constant in the loop. */
-#define ROWS_KERNEL(codec, sub, offset, has_min)                                                                           \
-    static ALWAYS_INLINE void codec##_rows(const struct rows_job *j, const unsigned n_tok) {                               \
-        const struct int8_form form = { sub, offset, has_min };                                                            \
-        for (size_t r = 0; r < j->n_rows; r++) {                                                                           \
-            struct row_sums sums[ROWS_TOKENS];                                                                             \
-            struct unit256 unit;                                                                                           \
-            const struct x_unit *x = j->x;                                                                                 \
-            const uint8_t *w = j->w + r * j->row_bytes;                                                                    \
-            size_t left = j->n_in;                                                                                         \
-            for (unsigned t = 0; t < n_tok; t++) sums[t].even = sums[t].odd = sums[t].min = _mm256_setzero_ps();           \
-            for (; left >= UNIT; left -= UNIT, w += UNIT_BYTES_##codec, x += n_tok) {                                      \
-                fetch_ahead(w, UNIT_BYTES_##codec);                                                                        \
-                unpack_##codec(w, &unit);                                                                                  \
-                multiply(&unit, x, form, n_tok, sums);                                                                     \
-            }                                                                                                              \
-            if (left) {                                                                                                    \
-                uint8_t copy[UNIT_BYTES_MAX];                                                                              \
-                unpack_##codec(padded_unit(w, left, BLOCK_BYTES_##codec, copy), &unit);                                    \
-                multiply(&unit, x, form, n_tok, sums);                                                                     \
-            }                                                                                                              \
-            for (unsigned t = 0; t < n_tok; t++) {                                                                         \
-                __m256 s = _mm256_add_ps(_mm256_add_ps(sums[t].even, sums[t].odd), sums[t].min);                           \
+#define ROWS_KERNEL(codec, sub, offset, has_min)                                                                       \
+    static ALWAYS_INLINE void codec##_rows(const struct rows_job *j, const unsigned n_tok) {                           \
+        const struct int8_form form = { sub, offset, has_min };                                                        \
+        for (size_t r = 0; r < j->n_rows; r++) {                                                                       \
+            struct row_sums sums[ROWS_TOKENS];                                                                         \
+            struct unit256 unit;                                                                                       \
+            const struct x_unit *x = j->x;                                                                             \
+            const uint8_t *w = j->w + r * j->row_bytes;                                                                \
+            size_t left = j->n_in;                                                                                     \
+            for (unsigned t = 0; t < n_tok; t++) sums[t].even = sums[t].odd = sums[t].min = _mm256_setzero_ps();       \
+            for (; left >= UNIT; left -= UNIT, w += UNIT_BYTES_##codec, x += n_tok) {                                  \
+                fetch_ahead(w, UNIT_BYTES_##codec);                                                                    \
+                unpack_##codec(w, &unit);                                                                              \
+                multiply(&unit, x, form, n_tok, sums);                                                                 \
+            }                                                                                                          \
+            if (left) {                                                                                                \
+                uint8_t copy[UNIT_BYTES_MAX];                                                                          \
+                unpack_##codec(padded_unit(w, left, BLOCK_BYTES_##codec, copy), &unit);                                \
+                multiply(&unit, x, form, n_tok, sums);                                                                 \
+            }                                                                                                          \
+            for (unsigned t = 0; t < n_tok; t++) {                                                                     \
+                __m256 s = _mm256_add_ps(_mm256_add_ps(sums[t].even, sums[t].odd), sums[t].min);                       \
                 j->out[t * j->out_stride + r] = sum8(s);                                                   \
-            }                                                                                                              \
-        }                                                                                                                  \
-    }                                                                                                                      \
-    void rows_##codec##_avx2(const struct rows_job *j) {                                                                   \
-        if (j->n_tok == 1) codec##_rows(j, 1);                                                                             \
-        else if (j->n_tok == 2) codec##_rows(j, 2);                                                                        \
-        else if (j->n_tok == 3) codec##_rows(j, 3);                                                                        \
-        else codec##_rows(j, 4);                                                                                           \
+            }                                                                                                          \
+        }                                                                                                              \
+    }                                                                                                                  \
+    void rows_##codec##_avx2(const struct rows_job *j) {                                                               \
+        if (j->n_tok == 1) codec##_rows(j, 1);                                                                         \
+        else if (j->n_tok == 2) codec##_rows(j, 2);                                                                    \
+        else if (j->n_tok == 3) codec##_rows(j, 3);                                                                    \
+        else codec##_rows(j, 4);                                                                                       \
     }
 
 ROWS_KERNEL(q4_0, 32, 8, false)

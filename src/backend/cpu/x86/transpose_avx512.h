@@ -4,7 +4,8 @@
 
 #include "base/compiler.h"
 
-/* v[r] lane c becomes v[c] lane r, for 16 x 16 lanes of 32 bits: pairs of rows, fours of rows, then 128-bit quarters. */
+/* v[r] lane c becomes v[c] lane r, for 16 x 16 lanes of 32 bits: pairs of rows, fours of rows, then 128-bit
+ * quarters. */
 static ALWAYS_INLINE void transpose16(__m512i v[16]) {
     __m512i a[16];
 #pragma GCC unroll 8
@@ -22,7 +23,8 @@ static ALWAYS_INLINE void transpose16(__m512i v[16]) {
 #pragma GCC unroll 4
     for (int c = 0; c < 4; c++) {
         __m512i lo0 = _mm512_shuffle_i32x4(v[c], v[c + 4], 0x88), hi0 = _mm512_shuffle_i32x4(v[c], v[c + 4], 0xdd);
-        __m512i lo1 = _mm512_shuffle_i32x4(v[c + 8], v[c + 12], 0x88), hi1 = _mm512_shuffle_i32x4(v[c + 8], v[c + 12], 0xdd);
+        __m512i lo1 = _mm512_shuffle_i32x4(v[c + 8], v[c + 12], 0x88);
+        __m512i hi1 = _mm512_shuffle_i32x4(v[c + 8], v[c + 12], 0xdd);
         a[c] = _mm512_shuffle_i32x4(lo0, lo1, 0x88);
         a[c + 8] = _mm512_shuffle_i32x4(lo0, lo1, 0xdd);
         a[c + 4] = _mm512_shuffle_i32x4(hi0, hi1, 0x88);

@@ -1,7 +1,7 @@
 #ifndef BACKEND_CPU_X86_UNPACK_AVX2_H
 #define BACKEND_CPU_X86_UNPACK_AVX2_H
-/* Taking units of stored weights apart in AVX2 registers, in element order. The layouts are those of docs/formats/blocks.md;
- * the scalar bodies in unit_ref.c say the same without vectors. */
+/* Taking units of stored weights apart in AVX2 registers, in element order. The layouts are those of
+ * docs/formats/blocks.md; the scalar bodies in unit_ref.c say the same without vectors. */
 #include <immintrin.h>
 #include <string.h>
 
@@ -162,8 +162,9 @@ static ALWAYS_INLINE void unpack_q3_k(const uint8_t *b, struct unit256 *u) {
     for (int v = 0; v < 8; v++) u->q[v] = _mm256_or_si256(u->q[v], bit_where(third, 1 << v, 4));
 }
 
-/* d, dmin and the 12 bytes of six-bit scales and mins of Q4_K and Q5_K. In dwords w of four: scales 0..3 are the low six
- * bits of w0, 4..7 the low nibbles of w2 and the high pairs of w0; mins likewise of w1 and the high nibbles of w2. */
+/* d, dmin and the 12 bytes of six-bit scales and mins of Q4_K and Q5_K. In dwords w of four: scales 0..3 are the low
+ * six bits of w0, 4..7 the low nibbles of w2 and the high pairs of w0; mins likewise of w1 and the high nibbles of
+ * w2. */
 static ALWAYS_INLINE void k4_scales(const uint8_t *b, struct unit256 *u) {
     __m128i w = _mm_loadu_si128((const __m128i *)b); /* d and dmin, w0, w1, w2 */
     __m128i low = _mm_srlv_epi32(_mm_shuffle_epi32(w, _MM_SHUFFLE(3, 2, 3, 1)), _mm_setr_epi32(0, 0, 0, 4));

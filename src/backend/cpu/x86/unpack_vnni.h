@@ -141,6 +141,11 @@ static ALWAYS_INLINE void unpack_q2_k(const uint8_t *b, struct unit512 *u) {
     pairs(b + 48, u->q + 2);
 }
 
+/* Bit n in the bytes of the lower half, bit n + 1 in those of the upper one. */
+static ALWAYS_INLINE __m512i bits_of_halves(int n) {
+    return _mm512_inserti64x4(_mm512_set1_epi8((char)(1 << n)), _mm256_set1_epi8((char)(2 << n)), 1);
+}
+
 static ALWAYS_INLINE void unpack_q3_k(const uint8_t *b, struct unit512 *u) {
     /* Scale s: the low nibble of byte s % 8 (s < 8) or the high one, and pair s / 4 of byte 8 + s % 4. */
     uint64_t low;
@@ -157,13 +162,14 @@ static ALWAYS_INLINE void unpack_q3_k(const uint8_t *b, struct unit512 *u) {
     __m512i third = _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)b)), bit = _mm512_set1_epi8(4);
 #pragma GCC unroll 4
     for (int v = 0; v < 4; v++) { /* bit g of byte l is the third bit of element 32g + l */
-        __m512i which = _mm512_inserti64x4(_mm512_set1_epi8((char)(1 << 2 * v)), _mm256_set1_epi8((char)(2 << 2 * v)), 1);
+        __m512i which = bits_of_halves(2 * v);
         u->q[v] = _mm512_mask_add_epi8(u->q[v], _mm512_test_epi8_mask(third, which), u->q[v], bit);
     }
 }
 
-/* d, dmin and the 12 bytes of six-bit scales and mins of Q4_K and Q5_K. In dwords w of four: scales 0..3 are the low six
- * bits of w0, 4..7 the low nibbles of w2 and the high pairs of w0; mins likewise of w1 and the high nibbles of w2. */
+/* d, dmin and the 12 bytes of six-bit scales and mins of Q4_K and Q5_K. In dwords w of four: scales 0..3 are the low
+ * six bits of w0, 4..7 the low nibbles of w2 and the high pairs of w0; mins likewise of w1 and the high nibbles of
+ * w2. */
 static ALWAYS_INLINE void k4_scales(const uint8_t *b, struct unit512 *u) {
     __m128i w = _mm_loadu_si128((const __m128i *)b); /* d and dmin, w0, w1, w2 */
     __m128i low = _mm_srlv_epi32(_mm_shuffle_epi32(w, _MM_SHUFFLE(3, 2, 3, 1)), _mm_setr_epi32(0, 0, 0, 4));
@@ -189,7 +195,7 @@ static ALWAYS_INLINE void unpack_q5_k(const uint8_t *b, struct unit512 *u) {
     __m512i high = _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)(b + 16)));
 #pragma GCC unroll 4
     for (int v = 0; v < 4; v++) { /* bit g of byte l is the fifth bit of element 32g + l */
-        __m512i which = _mm512_inserti64x4(_mm512_set1_epi8((char)(1 << 2 * v)), _mm256_set1_epi8((char)(2 << 2 * v)), 1);
+        __m512i which = bits_of_halves(2 * v);
         u->q[v] = fifth_bit(nibbles32(b + 48 + 32 * v), _mm512_test_epi8_mask(high, which));
     }
 }
