@@ -8,13 +8,26 @@ function end_test() {
     if (running != "") { bad(running " did not end"); running = "" }
 }
 function bad(what) { failed++; program_failed++; print "FAILED  " program ": " what }
-function skip(what) { skipped++; print "SKIPPED " program ": " what }
+# Skips of one program for one reason make one line, which names the first few.
+function skip(name, why) {
+    skipped++
+    n_skipped[why]++
+    if (n_skipped[why] <= 3) names[why] = names[why] (n_skipped[why] > 1 ? ", " : "") name
+}
+function print_skips(    why) {
+    for (why in n_skipped) {
+        if (n_skipped[why] > 3) names[why] = names[why] " and " n_skipped[why] - 3 " more"
+        print "SKIPPED " program (names[why] == "" ? "" : ": " names[why]) ": " why
+    }
+    split("", n_skipped); split("", names)
+}
 function end_program() {
     if (program == "") return
     end_test()
-    if (result == "exit status 77") { if (!marks) skip(reason()) }
+    if (result == "exit status 77") { if (!marks) skip("", reason()) }
     else if (result != "exit status 0") { if (!program_failed) bad(result) }
     else if (!marks) passed++
+    print_skips()
     program = ""
 }
 # What a test printed between its mark and the word SKIPPED; failing that, all it printed.
@@ -32,7 +45,7 @@ program == "" { next }
 running != "" && $0 == "[       OK ] " running { passed++; running = said = ""; next }
 running != "" && $0 == "[  FAILED  ] " running { bad(running); running = said = ""; next }
 running != "" && $0 == "[  ERROR   ] " running { bad(running); running = said = ""; next }
-running != "" && $0 == "[  SKIPPED ] " running { skip(running ": " reason()); running = said = ""; next }
+running != "" && $0 == "[  SKIPPED ] " running { skip(running, reason()); running = said = ""; next }
 /^\[|^-+ std(out|err) -+$|^command: |^start time: |^duration: / { next }
 { said = said (said == "" ? "" : " ") $0 }
 END { end_program(); print passed + 0, failed + 0, skipped + 0 }
