@@ -12,8 +12,8 @@ static enum err_code outtype(const char *name, enum qtype *out, struct err *e) {
     for (size_t i = 0; i < ARRAY_LEN(types); i++)
         if (!strcasecmp(name, qtype_name(types[i]))) *out = types[i];
     if (*out != QTYPE_NONE) return ERR_NONE;
-    return err_set(e, ERR_USAGE, "--outtype %s: f32, f16, bf16, q8_0 or auto is needed; `snug quantize` makes other types",
-                   name);
+    return err_set(e, ERR_USAGE, "--outtype %s: f32, f16, bf16, q8_0 or auto is needed; snug quantize makes other "
+                   "types", name);
 }
 
 int snug_convert(const struct snug_convert_options *o, struct snug_convert_result *out, struct snug_error *error) {

@@ -72,7 +72,7 @@ out:
     return rc;
 }
 
-/* The type that a matrix gets; rows that Q8_0's blocks do not divide stay what they are, or F16 if they were smaller. */
+/* The type that a matrix gets. Rows that Q8_0's blocks do not divide become F16, or stay BF16. */
 static enum qtype type_for(const struct weight *w, enum qtype wanted) {
     if (wanted == QTYPE_NONE) return w->type;
     enum qtype fitting = recipe_fit(wanted, w->ne[0]);

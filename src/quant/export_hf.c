@@ -1,5 +1,5 @@
-/* Owns the order in which a directory comes into being, and the way of each weight into it. The texts beside the weights
- * are export_hf_meta's and export_hf_tok's. */
+/* Owns the order in which a directory comes into being, and the way of each weight into it. The texts beside the
+ * weights are export_hf_meta's and export_hf_tok's. */
 #include "quant/export_hf.h"
 #include <math.h>
 #include <stdio.h>
@@ -261,7 +261,8 @@ static enum err_code write_dir(struct hf_export *x, struct err *e) {
 static enum err_code run(struct hf_export *x, struct convert_result *r, struct err *e) {
     const struct convert_options *o = x->o;
     if (o->type != QTYPE_NONE && !qtype_is_float(o->type))
-        return err_set(e, ERR_USAGE, "--outtype %s: a Hugging Face directory holds f32, f16 or bf16", qtype_name(o->type));
+        return err_set(e, ERR_USAGE, "--outtype %s: a Hugging Face directory holds f32, f16 or bf16",
+                       qtype_name(o->type));
     TRY(check_dir(o->out, o->force, e));
     TRY(declare_weights(x, e));
     TRY(collect_side_files(x, e));

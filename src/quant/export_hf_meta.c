@@ -20,7 +20,7 @@ static int add_text(const char *p, size_t n, void *out) {
 
 enum err_code hf_meta_json(struct json_t *v, struct buf *out, struct err *e) {
     if (!v) return err_no_memory(e, 0);
-    int failed = json_dump_callback(v, add_text, out, JSON_INDENT(2) | JSON_ENCODE_ANY);
+    int failed = json_dump_callback(v, add_text, out, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
     json_decref(v);
     buf_addc(out, '\n');
     return failed ? err_set(e, ERR_FORMAT, "a text in the metadata is not valid UTF-8") : buf_status(out, e);
@@ -50,8 +50,8 @@ static bool same_divisors(const struct rope_params *r, const float *divisors, fl
     return true;
 }
 
-/* Between the bands the share is linear in the angle: share = a * angle - b, with a = original / (2 pi (high - low)) and
- * b = low / (high - low). Least squares over the pairs there; two at least are needed. */
+/* Between the bands the share is linear in the angle: share = a * angle - b, with a = original / (2 pi (high - low))
+ * and b = low / (high - low). Least squares over the pairs there; two at least are needed. */
 static bool fit_bands(struct rope_params *r, const float *divisors) {
     double n = 0, sx = 0, sy = 0, sxx = 0, sxy = 0;
     for (uint32_t i = 0; i < r->n_rot / 2; i++) {
@@ -81,7 +81,8 @@ enum err_code hf_meta_llama3(struct rope_params *r, const float *divisors, struc
     if (found && round.low_freq_factor > 0 && same_divisors(&round, divisors, scratch)) *r = round;
     found = found && same_divisors(r, divisors, scratch);
     mem_free(scratch);
-    return found ? ERR_NONE : err_set(e, ERR_UNSUPPORTED, "rope_freqs.weight is no scaling that config.json has a name for");
+    if (found) return ERR_NONE;
+    return err_set(e, ERR_UNSUPPORTED, "rope_freqs.weight is no scaling that config.json has a name for");
 }
 
 static json_t *scaling_json(const struct rope_params *r) {

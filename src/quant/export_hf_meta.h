@@ -13,7 +13,7 @@ enum err_code hf_meta_generation(const struct hparams *hp, struct buf *out, stru
  * base and n_rot; several sets of numbers mean the same, the one for an original context of 8192 is taken.
  * ERR_UNSUPPORTED if there is none. */
 enum err_code hf_meta_llama3(struct rope_params *r, const float *divisors, struct err *e);
-/* Appends JSON of any value with indentation; takes the reference of v, which NULL (out of memory) is fine for. */
+/* Appends an object as indented JSON; takes the reference of v, which NULL (out of memory) is fine for. */
 struct json_t;
 enum err_code hf_meta_json(struct json_t *v, struct buf *out, struct err *e);
 #endif

@@ -41,12 +41,12 @@ static json_t *added_json(const struct vocab *v) {
     return list;
 }
 
-/* SentencePiece's own files have the special tokens among the pieces, byte-level ones do not. */
+/* Added tokens are among the pieces too: readers number those that are not from the end on. */
 static enum err_code pieces_json(const struct vocab *v, json_t *o, struct err *e) {
     struct buf key = { 0 };
     enum err_code rc = ERR_NONE;
     for (uint32_t i = 0; i < v->n && !rc; i++) {
-        if (is_filler(v, i) || (!is_spm(v) && is_added(v, i))) continue;
+        if (is_filler(v, i)) continue;
         buf_clear(&key);
         buf_add(&key, v->piece[i].p, v->piece[i].n);
         rc = buf_status(&key, e);
@@ -133,8 +133,8 @@ static json_t *normalizer_json(const struct vocab *v) {
     if (v->prefix_space_first_only) return json_null(); /* Metaspace does both */
     json_t *parts = json_array();
     if (v->add_space_prefix) json_array_append_new(parts, json_pack("{s:s, s:s}", "type", "Prepend", "prepend", SPACE));
-    json_array_append_new(parts, json_pack("{s:s, s:{s:s}, s:s}", "type", "Replace", "pattern", "String", " ", "content",
-                                           SPACE));
+    json_array_append_new(parts, json_pack("{s:s, s:{s:s}, s:s}", "type", "Replace", "pattern", "String", " ",
+                                           "content", SPACE));
     return json_pack("{s:s, s:o}", "type", "Sequence", "normalizers", parts);
 }
 
@@ -176,7 +176,7 @@ static json_t *post_processor_json(const struct vocab *v) {
     if (!bos && !eos) return is_spm(v) ? json_null() : byte_level();
     json_t *single = json_array(), *pair = json_array(), *list = json_object();
     for (int i = 0; i < 2; i++) { /* a pair is both texts, each with its tokens */
-        json_t *text = json_pack("{s:{s:s, s:i}}", "Sequence", "id", i ? "B" : "A", "type_id", i);
+        json_t *text = json_pack("{s:{s:s, s:i}}", "Sequence", "id", i ? "B" : "A", "type_id", 0);
         json_t *begin = bos ? special_item(v, v->bos, list) : NULL, *end = eos ? special_item(v, v->eos, list) : NULL;
         json_t *const items[] = { begin, text, end };
         for (size_t k = 0; k < ARRAY_LEN(items); k++) {
@@ -231,8 +231,8 @@ enum err_code hf_tok_config(const struct vocab *v, uint32_t n_ctx, struct buf *o
     const struct { const char *key; int32_t id; } tokens[] = { { "bos_token", v->bos }, { "eos_token", v->eos },
                                                                { "unk_token", v->unk }, { "pad_token", v->pad } };
     json_t *o = json_pack("{s:s, s:b, s:b, s:b, s:I}", "tokenizer_class", "PreTrainedTokenizerFast", "add_bos_token",
-                          v->add_bos, "add_eos_token", v->add_eos, "clean_up_tokenization_spaces", 0, "model_max_length",
-                          (json_int_t)n_ctx);
+                          v->add_bos, "add_eos_token", v->add_eos, "clean_up_tokenization_spaces", 0,
+                          "model_max_length", (json_int_t)n_ctx);
     for (size_t i = 0; i < ARRAY_LEN(tokens); i++)
         if (tokens[i].id >= 0) put(o, tokens[i].key, text_of(v->piece[tokens[i].id]));
     return hf_meta_json(o, out, e);

@@ -29,7 +29,8 @@ static enum err_code put_rope(struct keys *k, const struct rope_params *r, struc
     put_u32(k, "rope.dimension_count", r->n_rot);
     put_f32(k, "rope.freq_base", r->base);
     if (r->scaling == ROPE_SCALE_DYNAMIC)
-        return err_set(e, ERR_UNSUPPORTED, "GGUF has no key for dynamic rope scaling: run the model from its directory");
+        return err_set(e, ERR_UNSUPPORTED, "GGUF has no key for dynamic rope scaling: run the model from its "
+                       "directory");
     if (r->scaling != ROPE_SCALE_LINEAR && r->scaling != ROPE_SCALE_YARN) return ERR_NONE; /* llama3: a tensor */
     gguf_writer_str(k->w, key_of(k, "rope.scaling.type"), r->scaling == ROPE_SCALE_YARN ? STR("yarn") : STR("linear"));
     put_f32(k, "rope.scaling.factor", r->factor);
@@ -59,9 +60,11 @@ static enum err_code make_keys(const struct model *m, const struct vocab *v, str
     put_u32(&k, "attention.value_length", hp->head_dim);
     put_f32(&k, "attention.layer_norm_rms_epsilon", hp->norm_eps);
     TRY(put_rope(&k, &hp->rope, e));
-    if (v->model == VOCAB_NONE) gguf_writer_str(w, "tokenizer.ggml.model", STR("none"));
-    else TRY(vocab_to_gguf(v, w, e));
-    return ERR_NONE;
+    if (v->model == VOCAB_NONE) { /* generating ends with the end token even so */
+        if (hp->bos >= 0) gguf_writer_u32(w, "tokenizer.ggml.bos_token_id", (uint32_t)hp->bos);
+        if (hp->eos >= 0) gguf_writer_u32(w, "tokenizer.ggml.eos_token_id", (uint32_t)hp->eos);
+    }
+    return vocab_to_gguf(v, w, e);
 }
 
 enum err_code export_meta(const struct model *m, const struct vocab *v, struct gguf_writer *w, struct err *e) {

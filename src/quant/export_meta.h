@@ -1,6 +1,7 @@
 #ifndef QUANT_EXPORT_META_H
 #define QUANT_EXPORT_META_H
-/* The metadata of a GGUF file made from a model: copied from a GGUF source, made from the settings of a Hugging Face one. */
+/* The metadata of a GGUF file made from a model: copied from a GGUF source, made from the settings of a Hugging Face
+ * one. */
 #include "format/gguf_write.h"
 #include "model/model.h"
 #include "text/vocab.h"
