@@ -24,100 +24,107 @@ struct min_type {
 /* Per lane: sums over elements of w times 1, x; and for some codes w times q, q^2, x q. */
 struct consts { float one[MAX_LANES], x[MAX_LANES]; };
 struct sums { float q[MAX_LANES], qq[MAX_LANES], xq[MAX_LANES]; };
+/* The same of VEC lanes. */
+struct vec_sums { vec q, qq, xq; };
 
-static ALWAYS_INLINE void sums_at(const struct tile *t, const float *inv, const float *min, struct sums *out,
-                                  const struct min_type *k) {
-    float q1[MAX_LANES] = { 0 }, qq[MAX_LANES] = { 0 }, xq[MAX_LANES] = { 0 };
-    for (int j = 0; j < TILE; j += k->lanes)
-        for (int b = 0; b < k->lanes; b++) {
-            float x = t->x[j + b], q = nearest(clamp((x + min[b]) * inv[b], 0, k->top)), wq = t->w[j + b] * q;
-            q1[b] += wq;
-            qq[b] += wq * q;
-            xq[b] += wq * x;
-        }
-    for (int b = 0; b < k->lanes; b++) out->q[b] = q1[b], out->qq[b] = qq[b], out->xq[b] = xq[b];
+/* The code of x with M = min at inverse scale inv, given x + M. */
+static ALWAYS_INLINE vec code(vec shifted, vec inv, const struct min_type *k) {
+    return vec_nearest(vec_clamp(shifted * inv, 0, k->top));
 }
 
-/* The exact error of each lane with L = scale, M = min, codes rounded for them. */
-static ALWAYS_INLINE void errors_at(const struct tile *t, const float *scale, const float *min, float *err,
-                                    const struct min_type *k) {
-    float inv[MAX_LANES], sum[MAX_LANES] = { 0 };
-    for (int b = 0; b < k->lanes; b++) inv[b] = inverse(scale[b]);
-    for (int j = 0; j < TILE; j += k->lanes)
-        for (int b = 0; b < k->lanes; b++) {
-            float shifted = t->x[j + b] + min[b], q = nearest(clamp(shifted * inv[b], 0, k->top));
-            float d = shifted - scale[b] * q;
-            sum[b] += t->w[j + b] * d * d;
-        }
-    memcpy(err, sum, sizeof sum);
-}
-
-/* The best real scale and min of each lane, and the sums of their codes. gain: how far the error falls below S_xx. */
-struct fit { float scale[MAX_LANES], min[MAX_LANES], gain[MAX_LANES]; struct sums sums; };
-
-static ALWAYS_INLINE void try_range(const struct tile *t, const struct consts *c, const float *inv, const float *min,
-                                    struct fit *f, const struct min_type *k) {
-    struct sums s;
-    sums_at(t, inv, min, &s, k);
-    for (int b = 0; b < k->lanes; b++) {
-        float det = c->one[b] * s.qq[b] - s.q[b] * s.q[b];
-        /* Equal codes leave the min undefined; rounding makes of det's zero a small number of either sign. */
-        bool solvable = det > 1e-6f * c->one[b] * s.qq[b];
-        float inv_det = 1 / (solvable ? det : 1);
-        float scale = (c->one[b] * s.xq[b] - c->x[b] * s.q[b]) * inv_det;
-        float m = (s.q[b] * s.xq[b] - s.qq[b] * c->x[b]) * inv_det;
-        bool alone = !solvable || (k->scale_top > 0 && m < 0);
-        scale = alone ? s.xq[b] / (s.qq[b] > 0 ? s.qq[b] : 1) : scale;
-        m = alone ? 0 : m;
-        float gain = scale * s.xq[b] - m * c->x[b];
-        bool better = gain > f->gain[b] && scale > 0;
-        f->scale[b] = better ? scale : f->scale[b];
-        f->min[b] = better ? m : f->min[b];
-        f->gain[b] = better ? gain : f->gain[b];
-        f->sums.q[b] = better ? s.q[b] : f->sums.q[b];
-        f->sums.qq[b] = better ? s.qq[b] : f->sums.qq[b];
-        f->sums.xq[b] = better ? s.xq[b] : f->sums.xq[b];
+/* Sums of the VEC lanes from b on. */
+static ALWAYS_INLINE struct vec_sums sums_at(const struct tile *t, int b, vec inv, vec min, const struct min_type *k) {
+    struct vec_sums s = { vec_all(0), vec_all(0), vec_all(0) };
+    for (int j = b; j < TILE; j += k->lanes) {
+        vec x = vec_load(t->x + j), q = code(x + min, inv, k), wq = vec_load(t->w + j) * q;
+        s.q += wq;
+        s.qq += wq * q;
+        s.xq += wq * x;
     }
+    return s;
+}
+
+/* The exact errors of the VEC lanes from b on with L = scale, M = min, codes rounded for them. Where all of them rise
+ * beyond `enough`, they are left there. */
+static ALWAYS_INLINE vec errors_at(const struct tile *t, int b, vec scale, vec inv, vec min, vec enough,
+                                   const struct min_type *k) {
+    vec sum = vec_all(0);
+    for (int j = b; j < TILE && !vec_every_above(sum, enough);)
+        for (int stop = j + TILE / 4; j < stop; j += k->lanes) {
+            vec shifted = vec_load(t->x + j) + min, d = shifted - scale * code(shifted, inv, k);
+            sum += vec_load(t->w + j) * d * d;
+        }
+    return sum;
+}
+
+/* The best real scale and min of each lane, and the sums of their codes. */
+struct fit { float scale[MAX_LANES], min[MAX_LANES]; struct sums sums; };
+/* The same of VEC lanes. gain: how far the error falls below S_xx. */
+struct vec_fit { vec scale, min, gain; struct vec_sums sums; };
+
+static ALWAYS_INLINE void try_range(const struct tile *t, int b, const vec c[2], vec inv, vec min, struct vec_fit *f,
+                                    const struct min_type *k) {
+    const vec zero = vec_all(0), unit = vec_all(1), one = c[0], x = c[1];
+    struct vec_sums s = sums_at(t, b, inv, min, k);
+    vec det = one * s.qq - s.q * s.q;
+    /* Equal codes leave the min undefined; rounding makes of det's zero a small number of either sign. */
+    vec solvable = vec_above(det, 1e-6f * one * s.qq);
+    vec inv_det = 1 / vec_pick(solvable, det, unit);
+    vec scale = (one * s.xq - x * s.q) * inv_det;
+    vec m = (s.q * s.xq - s.qq * x) * inv_det;
+    /* Without a min, or where it would have a sign that the type has not. */
+    vec alone = s.xq / vec_pick(vec_above(s.qq, zero), s.qq, unit);
+    scale = vec_pick(solvable, scale, alone);
+    m = vec_pick(solvable, m, zero);
+    if (k->scale_top > 0) {
+        vec below = vec_above(zero, m);
+        scale = vec_pick(below, alone, scale);
+        m = vec_pick(below, zero, m);
+    }
+    vec gain = scale * s.xq - m * x;
+    vec better = vec_pick(vec_above(scale, zero), vec_above(gain, f->gain), zero);
+    f->scale = vec_pick(better, scale, f->scale);
+    f->min = vec_pick(better, m, f->min);
+    f->gain = vec_pick(better, gain, f->gain);
+    f->sums.q = vec_pick(better, s.q, f->sums.q);
+    f->sums.qq = vec_pick(better, s.qq, f->sums.qq);
+    f->sums.xq = vec_pick(better, s.xq, f->sums.xq);
+}
+
+/* Fits the VEC lanes from b on. */
+static ALWAYS_INLINE void fit_vec(const struct tile *t, int b, struct consts *consts, struct fit *out,
+                                  const struct min_type *k) {
+    const vec zero = vec_all(0);
+    vec lo = k->scale_top > 0 ? zero : vec_load(t->x + b), hi = vec_load(t->x + b), c[2] = { zero, zero };
+    for (int j = b; j < TILE; j += k->lanes) {
+        vec x = vec_load(t->x + j), w = vec_load(t->w + j);
+        lo = vec_min(x, lo);
+        hi = vec_max(x, hi);
+        c[0] += w;
+        c[1] += w * x;
+    }
+    /* Without any code: all elements at -M. */
+    vec m = vec_ratio(-c[1], c[0]), range = hi - lo;
+    if (k->scale_top > 0) m = vec_max(m, zero);
+    struct vec_fit f = { .scale = zero, .min = m, .gain = -m * c[1], .sums = { zero, zero, zero } };
+    for (int below = 0; below < k->clips; below++)
+        for (int above = 0; above < k->clips; above++) {
+            vec min = -(lo + range * k->clip_step * (float)below);
+            vec inv = k->top * vec_inverse(range * (1 - k->clip_step * (float)(below + above)));
+            try_range(t, b, c, inv, min, &f, k);
+        }
+    for (int round = 0; round < 2; round++) try_range(t, b, c, vec_inverse(f.scale), f.min, &f, k);
+    vec_store(consts->one + b, c[0]);
+    vec_store(consts->x + b, c[1]);
+    vec_store(out->scale + b, f.scale);
+    vec_store(out->min + b, f.min);
+    vec_store(out->sums.q + b, f.sums.q);
+    vec_store(out->sums.qq + b, f.sums.qq);
+    vec_store(out->sums.xq + b, f.sums.xq);
 }
 
 static ALWAYS_INLINE void fit_lanes(const struct tile *t, struct consts *c, struct fit *f, const struct min_type *k) {
-    float lo[MAX_LANES], hi[MAX_LANES], inv[MAX_LANES], min[MAX_LANES];
-    memset(f, 0, sizeof *f);
-    memset(c, 0, sizeof *c);
-    for (int b = 0; b < k->lanes; b++) {
-        lo[b] = k->scale_top > 0 ? 0 : t->x[b];
-        hi[b] = t->x[b];
-    }
-    for (int j = 0; j < TILE; j += k->lanes)
-        for (int b = 0; b < k->lanes; b++) {
-            float x = t->x[j + b], w = t->w[j + b];
-            lo[b] = x < lo[b] ? x : lo[b];
-            hi[b] = x > hi[b] ? x : hi[b];
-            c->one[b] += w;
-            c->x[b] += w * x;
-        }
-    /* Without any code: all elements at -M. */
-    for (int b = 0; b < k->lanes; b++) {
-        float m = c->one[b] > 0 ? -c->x[b] / c->one[b] : 0;
-        f->min[b] = k->scale_top > 0 && m < 0 ? 0 : m;
-        f->gain[b] = -f->min[b] * c->x[b];
-    }
-    for (int below = 0; below < k->clips; below++)
-        for (int above = 0; above < k->clips; above++) {
-            for (int b = 0; b < k->lanes; b++) {
-                float range = hi[b] - lo[b];
-                min[b] = -(lo[b] + range * k->clip_step * (float)below);
-                inv[b] = k->top * inverse(range * (1 - k->clip_step * (float)(below + above)));
-            }
-            try_range(t, c, inv, min, f, k);
-        }
-    for (int round = 0; round < 2; round++) {
-        for (int b = 0; b < k->lanes; b++) {
-            inv[b] = inverse(f->scale[b]);
-            min[b] = f->min[b];
-        }
-        try_range(t, c, inv, min, f, k);
-    }
+    for (int b = 0; b < k->lanes; b += VEC) fit_vec(t, b, c, f, k);
 }
 
 static ALWAYS_INLINE float sum_lanes(const float *v, int lanes) {
@@ -135,82 +142,102 @@ static ALWAYS_INLINE float max_lanes(const float *v, int lanes) {
 /* A choice of everything but the codes, and its error. */
 struct choice { float d, dmin, s[MAX_LANES], m[MAX_LANES], error; };
 
-/* By the paraboloids alone: s is one of the two integers around L / d, m the one nearest to the best min for that s. */
-static ALWAYS_INLINE void integers_for(const struct consts *c, const struct fit *f, struct choice *out,
-                                       const struct min_type *k) {
-    float inv_d = inverse(out->d), inv_m = inverse(out->dmin), err[MAX_LANES];
-    for (int b = 0; b < k->lanes; b++) {
-        float at = f->scale[b] * inv_d, base = nearest(at - 0.5f);
+/* What a lane may choose from at some d: s is one of the two integers around L / d. e(M) is its error's paraboloid. */
+struct half_choice {
+    float s[MAX_LANES], scale[MAX_LANES]; /* L = scale = d s */
+    float min[MAX_LANES];                 /* the best real M for this L */
+    float base[MAX_LANES];                /* (e(M) - M (M S_1 + 2 S_x)) / L + 2 M S_q */
+};
+
+static ALWAYS_INLINE void half_choose(const struct consts *c, const struct fit *f, float d, int up,
+                                      struct half_choice *h, const struct min_type *k) {
+    float inv_d = inverse(d);
+    for (int b = 0; b < k->lanes; b += VEC) {
+        vec at = vec_load(f->scale + b) * inv_d, one = vec_load(c->one + b);
+        vec s = vec_clamp(vec_nearest(at - 0.5f) + (float)up, 0, k->scale_top), scale = s * d;
+        one = vec_pick(vec_above(one, vec_all(0)), one, vec_all(1));
+        vec_store(h->s + b, s);
+        vec_store(h->scale + b, scale);
+        vec_store(h->min + b, (scale * vec_load(f->sums.q + b) - vec_load(c->x + b)) / one);
+        vec_store(h->base + b, scale * vec_load(f->sums.qq + b) - 2 * vec_load(f->sums.xq + b));
+    }
+}
+
+/* By the paraboloids alone: each lane takes the better half, and the m nearest to its best min. */
+static ALWAYS_INLINE void integers_for(const struct consts *c, const struct fit *f, const struct half_choice h[2],
+                                       struct choice *out, const struct min_type *k) {
+    float inv_m = inverse(out->dmin), err[MAX_LANES];
+    for (int b = 0; b < k->lanes; b += VEC) {
+        vec m[2], e[2], q = vec_load(f->sums.q + b), one = vec_load(c->one + b), x = vec_load(c->x + b);
         for (int up = 0; up < 2; up++) {
-            float s = clamp(base + (float)up, 0, k->scale_top), scale = s * out->d;
-            float one = c->one[b] > 0 ? c->one[b] : 1;
-            float m = nearest(clamp((scale * f->sums.q[b] - c->x[b]) / one * inv_m, 0, k->scale_top));
-            float min = m * out->dmin;
-            float e = scale * (scale * f->sums.qq[b] - 2 * f->sums.xq[b] - 2 * min * f->sums.q[b]) +
-                      min * (min * c->one[b] + 2 * c->x[b]);
-            bool better = !up || e < err[b];
-            err[b] = better ? e : err[b];
-            out->s[b] = better ? s : out->s[b];
-            out->m[b] = better ? m : out->m[b];
+            m[up] = vec_nearest(vec_clamp(vec_load(h[up].min + b) * inv_m, 0, k->scale_top));
+            vec min = m[up] * out->dmin, base = vec_load(h[up].base + b) - min * 2 * q;
+            e[up] = vec_load(h[up].scale + b) * base + min * (min * one + x * 2);
         }
+        vec second = vec_above(e[0], e[1]);
+        vec_store(err + b, vec_pick(second, e[1], e[0]));
+        vec_store(out->m + b, vec_pick(second, m[1], m[0]));
+        vec_store(out->s + b, vec_pick(second, vec_load(h[1].s + b), vec_load(h[0].s + b)));
     }
     out->error = sum_lanes(err, k->lanes);
 }
 
 static ALWAYS_INLINE struct choice choose_d(const struct consts *c, const struct fit *f, const struct min_type *k) {
     enum { TRIES = 10 };
-    float largest = max_lanes(f->scale, k->lanes), largest_min = max_lanes(f->min, k->lanes);
+    float largest = max_lanes(f->scale, k->lanes), largest_min = max_lanes(f->min, k->lanes), dmin[TRIES];
     struct choice best = { .error = INFINITY };
-    for (int i = 0; i < TRIES; i++)
+    for (int i = 0; i < TRIES; i++) dmin[i] = half_rounded(largest_min / (k->scale_top * (1.04f - 0.04f * (float)i)));
+    for (int i = 0; i < TRIES; i++) {
+        struct choice trial = { .d = half_rounded(largest / (k->scale_top * (1.04f - 0.04f * (float)i))) };
+        struct half_choice h[2];
+        for (int up = 0; up < 2; up++) half_choose(c, f, trial.d, up, &h[up], k);
         for (int j = 0; j < TRIES; j++) {
-            struct choice trial = {
-                .d = half_rounded(largest / (k->scale_top * (1.04f - 0.04f * (float)i))),
-                .dmin = half_rounded(largest_min / (k->scale_top * (1.04f - 0.04f * (float)j))),
-            };
-            integers_for(c, f, &trial, k);
+            trial.dmin = dmin[j];
+            integers_for(c, f, h, &trial, k);
             if (trial.error < best.error) best = trial;
         }
+    }
     return best;
 }
 
-/* Each lane takes the best of its neighbours in (s, m), up to `radius` away. */
+/* Each lane takes the best of its neighbours in (s, m), up to `radius` away, the first of equals. No error above that
+ * of where it is can win, so it need not be known. */
 static ALWAYS_INLINE void best_neighbours(const struct tile *t, struct choice *at, int radius,
                                           const struct min_type *k) {
-    float err[MAX_LANES], s[MAX_LANES], m[MAX_LANES];
-    memset(err, 0, sizeof err);
-    for (int ds = -radius; ds <= radius; ds++)
-        for (int dm = -radius; dm <= radius; dm++) {
-            float ts[MAX_LANES], tm[MAX_LANES], scale[MAX_LANES], min[MAX_LANES], e[MAX_LANES];
-            for (int b = 0; b < k->lanes; b++) {
-                ts[b] = clamp(at->s[b] + (float)ds, 0, k->scale_top);
-                tm[b] = clamp(at->m[b] + (float)dm, 0, k->scale_top);
-                scale[b] = at->d * ts[b];
-                min[b] = at->dmin * tm[b];
-            }
-            errors_at(t, scale, min, e, k);
-            bool first = ds == -radius && dm == -radius;
-            for (int b = 0; b < k->lanes; b++) {
-                bool better = first || e[b] < err[b];
-                err[b] = better ? e[b] : err[b];
-                s[b] = better ? ts[b] : s[b];
-                m[b] = better ? tm[b] : m[b];
+    float err[MAX_LANES];
+    for (int b = 0; b < k->lanes; b += VEC) {
+        const vec s0 = vec_load(at->s + b), m0 = vec_load(at->m + b), never = vec_all(INFINITY);
+        const vec here = errors_at(t, b, s0 * at->d, vec_inverse(s0 * at->d), m0 * at->dmin, never, k);
+        vec least = never, s = s0, m = m0;
+        for (int ds = -radius; ds <= radius; ds++) {
+            vec ts = vec_clamp(s0 + (float)ds, 0, k->scale_top), scale = ts * at->d, inv = vec_inverse(scale);
+            for (int dm = -radius; dm <= radius; dm++) {
+                vec tm = vec_clamp(m0 + (float)dm, 0, k->scale_top);
+                vec e = ds || dm ? errors_at(t, b, scale, inv, tm * at->dmin, vec_min(least, here), k) : here;
+                vec better = vec_above(least, e);
+                least = vec_pick(better, e, least);
+                s = vec_pick(better, ts, s);
+                m = vec_pick(better, tm, m);
             }
         }
-    memcpy(at->s, s, sizeof s);
-    memcpy(at->m, m, sizeof m);
+        vec_store(err + b, least);
+        vec_store(at->s + b, s);
+        vec_store(at->m + b, m);
+    }
     at->error = sum_lanes(err, k->lanes);
 }
 
 /* d and dmin by least squares for the codes that s and m give; unchanged where that has no sense. */
 static ALWAYS_INLINE void refit_d(const struct tile *t, const struct consts *c, struct choice *at,
                                   const struct min_type *k) {
-    float inv[MAX_LANES], min[MAX_LANES];
     struct sums q;
-    for (int b = 0; b < k->lanes; b++) {
-        inv[b] = inverse(at->d * at->s[b]);
-        min[b] = at->dmin * at->m[b];
+    for (int b = 0; b < k->lanes; b += VEC) {
+        vec inv = vec_inverse(vec_load(at->s + b) * at->d), min = vec_load(at->m + b) * at->dmin;
+        struct vec_sums sums = sums_at(t, b, inv, min, k);
+        vec_store(q.q + b, sums.q);
+        vec_store(q.qq + b, sums.qq);
+        vec_store(q.xq + b, sums.xq);
     }
-    sums_at(t, inv, min, &q, k);
     float ss = 0, sm = 0, mm = 0, sx = 0, mx = 0;
     for (int b = 0; b < k->lanes; b++) {
         float s = at->s[b], m = at->m[b];
@@ -231,10 +258,11 @@ static ALWAYS_INLINE void refit_d(const struct tile *t, const struct consts *c, 
 
 static ALWAYS_INLINE void codes_of(const struct tile *t, const float *scale, const float *min, uint8_t *q,
                                    const struct min_type *k) {
-    float v[TILE], inv[MAX_LANES];
-    for (int b = 0; b < k->lanes; b++) inv[b] = inverse(scale[b]);
-    for (int j = 0; j < TILE; j += k->lanes)
-        for (int b = 0; b < k->lanes; b++) v[j + b] = nearest(clamp((t->x[j + b] + min[b]) * inv[b], 0, k->top));
+    float v[TILE];
+    for (int b = 0; b < k->lanes; b += VEC) {
+        vec inv = vec_inverse(vec_load(scale + b)), m = vec_load(min + b);
+        for (int j = b; j < TILE; j += k->lanes) vec_store(v + j, code(vec_load(t->x + j) + m, inv, k));
+    }
     tile_codes(v, 0, k->lanes, q);
 }
 
@@ -272,28 +300,22 @@ struct halves { float scale[MAX_LANES], min[MAX_LANES]; };
 /* Rounds scale and min to halves, then refits each in turn to the other's rounded value. */
 static ALWAYS_INLINE struct halves settle_halves(const struct tile *t, const struct consts *c, const struct fit *f,
                                                  const struct min_type *k) {
-    struct halves at, best = { { 0 }, { 0 } };
-    float best_err[MAX_LANES], err[MAX_LANES];
-    for (int b = 0; b < k->lanes; b++) {
-        at.scale[b] = half_rounded(f->scale[b]);
-        at.min[b] = half_rounded(f->min[b]);
-    }
-    for (int round = 0; round < 5; round++) {
-        float inv[MAX_LANES];
-        struct sums s;
-        for (int b = 0; b < k->lanes; b++) inv[b] = inverse(at.scale[b]);
-        errors_at(t, at.scale, at.min, err, k);
-        sums_at(t, inv, at.min, &s, k);
-        for (int b = 0; b < k->lanes; b++) {
-            bool better = !round || err[b] < best_err[b];
-            best.scale[b] = better ? at.scale[b] : best.scale[b];
-            best.min[b] = better ? at.min[b] : best.min[b];
-            best_err[b] = better ? err[b] : best_err[b];
-            float scale = s.qq[b] > 0 ? (s.xq[b] + at.min[b] * s.q[b]) / s.qq[b] : 0;
-            float min = c->one[b] > 0 ? (at.scale[b] * s.q[b] - c->x[b]) / c->one[b] : 0;
-            at.scale[b] = round & 1 ? at.scale[b] : half_rounded(scale);
-            at.min[b] = round & 1 ? half_rounded(min) : at.min[b];
+    struct halves best;
+    for (int b = 0; b < k->lanes; b += VEC) {
+        const vec zero = vec_all(0), one = vec_load(c->one + b), x = vec_load(c->x + b);
+        vec scale = vec_half(vec_load(f->scale + b)), min = vec_half(vec_load(f->min + b));
+        vec best_scale = zero, best_min = zero, least = vec_all(INFINITY);
+        for (int round = 0; round < 5; round++) {
+            vec inv = vec_inverse(scale), e = errors_at(t, b, scale, inv, min, least, k), better = vec_above(least, e);
+            best_scale = vec_pick(better, scale, best_scale);
+            best_min = vec_pick(better, min, best_min);
+            least = vec_pick(better, e, least);
+            struct vec_sums s = sums_at(t, b, inv, min, k);
+            if (round & 1) min = vec_half(vec_ratio(scale * s.q - x, one));
+            else scale = vec_half(vec_ratio(s.xq + min * s.q, s.qq));
         }
+        vec_store(best.scale + b, best_scale);
+        vec_store(best.min + b, best_min);
     }
     return best;
 }
@@ -318,10 +340,10 @@ static ALWAYS_INLINE void search_single(const float *x, const float *w, uint8_t 
     }
 }
 
-#define SEARCH(codec, rule, ...)                                                  \
-    void search_##codec(const float *x, const float *w, void *out, size_t n) {    \
-        static const struct min_type type = { __VA_ARGS__, .pack = pack_##codec }; \
-        rule(x, w, out, n, &type);                                                \
+#define SEARCH(codec, rule, ...)                                                         \
+    void ENC_NAME(search_##codec)(const float *x, const float *w, void *out, size_t n) { \
+        static const struct min_type type = { __VA_ARGS__, .pack = pack_##codec };       \
+        rule(x, w, out, n, &type);                                                       \
     }
 SEARCH(q4_1, search_single, .lanes = 8, .top = 15, .clip_step = 0.02f, .clips = 5, .block_bytes = 20)
 SEARCH(q5_1, search_single, .lanes = 8, .top = 31, .clip_step = 0.01f, .clips = 4, .block_bytes = 24)

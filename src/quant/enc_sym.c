@@ -23,74 +23,70 @@ struct sym_type {
 };
 
 /* The level nearest to t. */
-static ALWAYS_INLINE float level(float t, const struct sym_type *k) {
-    if (!k->iq4) return nearest(clamp(t, k->lo, k->hi));
-    /* Climb over the middles between neighbours. The table is a constant of the format, spelled here as differences. */
-    static const float rise[15] = { 23, 21, 18, 16, 14, 13, 12, 11, 12, 12, 13, 15, 16, 20, 24 };
-    float v = -127, at = -127;
-    for (int i = 0; i < 15; i++) {
-        v += t > at + 0.5f * rise[i] ? rise[i] : 0;
-        at += rise[i];
+static ALWAYS_INLINE vec level(vec t, const struct sym_type *k) {
+    /* The levels of IQ4 and the middles between them, constants of the format. */
+    static const float levels[16] = { -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113 };
+    static const float middles[15] = { -115.5f, -93.5f, -74, -57, -42, -28.5f, -16, -4.5f, 7, 19, 31.5f, 45.5f, 61, 79,
+                                       101 };
+    return k->iq4 ? vec_stairs(t, middles, levels) : vec_nearest(vec_clamp(t, k->lo, k->hi));
+}
+
+struct vec_sums { vec xv, vv; };
+
+/* S_xv and S_vv of the VEC lanes from b on at inverse scale inv. */
+static ALWAYS_INLINE struct vec_sums sums_at(const struct tile *t, int b, vec inv, const struct sym_type *k) {
+    struct vec_sums s = { vec_all(0), vec_all(0) };
+    for (int j = b; j < TILE; j += k->lanes) {
+        vec x = vec_load(t->x + j), v = level(x * inv, k), wv = vec_load(t->w + j) * v;
+        s.xv += wv * x;
+        s.vv += wv * v;
     }
-    return v;
+    return s;
 }
 
-struct sums { float xv[MAX_LANES], vv[MAX_LANES]; };
-
-/* S_xv and S_vv of each lane at inverse scale inv. */
-static ALWAYS_INLINE void sums_at(const struct tile *t, const float *inv, struct sums *out, const struct sym_type *k) {
-    float xv[MAX_LANES] = { 0 }, vv[MAX_LANES] = { 0 };
-    for (int j = 0; j < TILE; j += k->lanes)
-        for (int b = 0; b < k->lanes; b++) {
-            float x = t->x[j + b], v = level(x * inv[b], k), wv = t->w[j + b] * v;
-            xv[b] += wv * x;
-            vv[b] += wv * v;
+/* The exact errors of the VEC lanes from b on at scale L, codes rounded for it. Where all of them rise beyond `enough`,
+ * they are left there. */
+static ALWAYS_INLINE vec errors_at(const struct tile *t, int b, vec scale, vec enough, const struct sym_type *k) {
+    vec inv = vec_inverse(scale), sum = vec_all(0);
+    for (int j = b; j < TILE && !vec_every_above(sum, enough);)
+        for (int stop = j + TILE / 4; j < stop; j += k->lanes) {
+            vec x = vec_load(t->x + j), d = x - scale * level(x * inv, k);
+            sum += vec_load(t->w + j) * d * d;
         }
-    for (int b = 0; b < k->lanes; b++) out->xv[b] = xv[b], out->vv[b] = vv[b];
+    return sum;
 }
 
-/* The exact error of each lane at scale L, codes rounded for it. */
-static ALWAYS_INLINE void errors_at(const struct tile *t, const float *scale, float *err, const struct sym_type *k) {
-    float inv[MAX_LANES], sum[MAX_LANES] = { 0 };
-    for (int b = 0; b < k->lanes; b++) inv[b] = inverse(scale[b]);
-    for (int j = 0; j < TILE; j += k->lanes)
-        for (int b = 0; b < k->lanes; b++) {
-            float x = t->x[j + b], d = x - scale[b] * level(x * inv[b], k);
-            sum[b] += t->w[j + b] * d * d;
+/* The best real scale of each lane and the sums of its codes. */
+struct fit { float scale[MAX_LANES], xv[MAX_LANES], vv[MAX_LANES]; };
+/* The same of VEC lanes. gain = S_xv^2 / S_vv is how far the error falls. */
+struct vec_fit { vec scale, gain; struct vec_sums sums; };
+
+static ALWAYS_INLINE void try_inverse(const struct tile *t, int b, vec inv, struct vec_fit *f,
+                                      const struct sym_type *k) {
+    struct vec_sums s = sums_at(t, b, inv, k);
+    vec scale = vec_ratio(s.xv, s.vv), gain = scale * s.xv, better = vec_above(gain, f->gain);
+    f->scale = vec_pick(better, scale, f->scale);
+    f->gain = vec_pick(better, gain, f->gain);
+    f->sums.xv = vec_pick(better, s.xv, f->sums.xv);
+    f->sums.vv = vec_pick(better, s.vv, f->sums.vv);
+}
+
+static ALWAYS_INLINE void fit_lanes(const struct tile *t, struct fit *out, const struct sym_type *k) {
+    const vec zero = vec_all(0);
+    for (int b = 0; b < k->lanes; b += VEC) {
+        struct vec_fit f = { zero, zero, { zero, zero } };
+        vec end = zero;
+        for (int j = b; j < TILE; j += k->lanes) {
+            vec x = vec_load(t->x + j);
+            end = vec_pick(vec_above(vec_abs(x), vec_abs(end)), x, end);
         }
-    memcpy(err, sum, sizeof sum);
-}
-
-/* The best real scale of each lane and the sums of its codes. gain = S_xv^2 / S_vv is how far the error falls. */
-struct fit { float scale[MAX_LANES], gain[MAX_LANES]; struct sums sums; };
-
-static ALWAYS_INLINE void try_inverse(const struct tile *t, const float *inv, struct fit *f, const struct sym_type *k) {
-    struct sums s;
-    sums_at(t, inv, &s, k);
-    for (int b = 0; b < k->lanes; b++) {
-        float scale = s.vv[b] > 0 ? s.xv[b] / s.vv[b] : 0, gain = scale * s.xv[b];
-        bool better = gain > f->gain[b];
-        f->scale[b] = better ? scale : f->scale[b];
-        f->gain[b] = better ? gain : f->gain[b];
-        f->sums.xv[b] = better ? s.xv[b] : f->sums.xv[b];
-        f->sums.vv[b] = better ? s.vv[b] : f->sums.vv[b];
-    }
-}
-
-static ALWAYS_INLINE void fit_lanes(const struct tile *t, struct fit *f, const struct sym_type *k) {
-    float ends[MAX_LANES] = { 0 }, inv[MAX_LANES];
-    memset(f, 0, sizeof *f);
-    for (int j = 0; j < TILE; j += k->lanes)
-        for (int b = 0; b < k->lanes; b++) ends[b] = fabsf(t->x[j + b]) > fabsf(ends[b]) ? t->x[j + b] : ends[b];
-    for (int b = 0; b < k->lanes; b++) ends[b] = inverse(ends[b]);
-    for (float at = k->from; at < k->to; at += k->step)
-        for (int sign = -1; sign <= 1; sign += 2) {
-            for (int b = 0; b < k->lanes; b++) inv[b] = (float)sign * at * ends[b];
-            try_inverse(t, inv, f, k);
-        }
-    for (int round = 0; round < 3; round++) {
-        for (int b = 0; b < k->lanes; b++) inv[b] = inverse(f->scale[b]);
-        try_inverse(t, inv, f, k);
+        end = vec_inverse(end);
+        for (float at = k->from; at < k->to; at += k->step)
+            for (int sign = -1; sign <= 1; sign += 2) try_inverse(t, b, end * ((float)sign * at), &f, k);
+        for (int round = 0; round < 3; round++) try_inverse(t, b, vec_inverse(f.scale), &f, k);
+        vec_store(out->scale + b, f.scale);
+        vec_store(out->xv + b, f.sums.xv);
+        vec_store(out->vv + b, f.sums.vv);
     }
 }
 
@@ -109,10 +105,10 @@ static ALWAYS_INLINE float choose_d(const struct fit *f, const struct sym_type *
         for (int sign = 0; sign < 2; sign++) {
             float at = (sign ? k->scale_hi : k->scale_lo) * (1.06f - 0.36f * (float)i / TRIES), inv = at * inverse(end);
             float num[MAX_LANES], den[MAX_LANES];
-            for (int b = 0; b < k->lanes; b++) {
-                float s = nearest(clamp(f->scale[b] * inv, k->scale_lo, k->scale_hi));
-                num[b] = s * f->sums.xv[b];
-                den[b] = s * s * f->sums.vv[b];
+            for (int b = 0; b < k->lanes; b += VEC) {
+                vec s = vec_nearest(vec_clamp(vec_load(f->scale + b) * inv, k->scale_lo, k->scale_hi));
+                vec_store(num + b, s * vec_load(f->xv + b));
+                vec_store(den + b, s * s * vec_load(f->vv + b));
             }
             float n = sum_lanes(num, k->lanes), d = sum_lanes(den, k->lanes);
             if (n * n > best_gain * d && d > 0) best_gain = n * n / d, best_d = n / d;
@@ -123,45 +119,46 @@ static ALWAYS_INLINE float choose_d(const struct fit *f, const struct sym_type *
 /* One choice of d and s, and its exact error. */
 struct choice { float d, s[MAX_LANES], error; };
 
-/* Each lane takes the best of s - radius .. s + radius at this d. */
+/* Each lane takes the best of s - radius .. s + radius at this d, the first of equals. No error above that of s itself
+ * can win, so it need not be known. */
 static ALWAYS_INLINE void best_neighbours(const struct tile *t, struct choice *c, int radius,
                                           const struct sym_type *k) {
-    float err[MAX_LANES] = { 0 }, s[MAX_LANES] = { 0 };
-    for (int step = -radius; step <= radius; step++) {
-        float trial[MAX_LANES], scale[MAX_LANES], e[MAX_LANES];
-        for (int b = 0; b < k->lanes; b++) {
-            trial[b] = clamp(c->s[b] + (float)step, k->scale_lo, k->scale_hi);
-            scale[b] = c->d * trial[b];
+    float err[MAX_LANES];
+    for (int b = 0; b < k->lanes; b += VEC) {
+        const vec s0 = vec_load(c->s + b), never = vec_all(INFINITY), here = errors_at(t, b, s0 * c->d, never, k);
+        vec least = never, s = s0;
+        for (int step = -radius; step <= radius; step++) {
+            vec trial = vec_clamp(s0 + (float)step, k->scale_lo, k->scale_hi);
+            vec e = step ? errors_at(t, b, trial * c->d, vec_min(least, here), k) : here;
+            vec better = vec_above(least, e);
+            least = vec_pick(better, e, least);
+            s = vec_pick(better, trial, s);
         }
-        errors_at(t, scale, e, k);
-        for (int b = 0; b < k->lanes; b++) {
-            bool better = step == -radius || e[b] < err[b];
-            err[b] = better ? e[b] : err[b];
-            s[b] = better ? trial[b] : s[b];
-        }
+        vec_store(err + b, least);
+        vec_store(c->s + b, s);
     }
-    memcpy(c->s, s, sizeof s);
     c->error = sum_lanes(err, k->lanes);
 }
 
 /* The least-squares d for the codes that d and s give. */
 static ALWAYS_INLINE float refitted_d(const struct tile *t, const struct choice *c, const struct sym_type *k) {
-    float inv[MAX_LANES], num = 0, den = 0;
-    struct sums q;
-    for (int b = 0; b < k->lanes; b++) inv[b] = inverse(c->d * c->s[b]);
-    sums_at(t, inv, &q, k);
-    for (int b = 0; b < k->lanes; b++) {
-        num += c->s[b] * q.xv[b];
-        den += c->s[b] * c->s[b] * q.vv[b];
+    float xv[MAX_LANES], vv[MAX_LANES];
+    for (int b = 0; b < k->lanes; b += VEC) {
+        vec s = vec_load(c->s + b);
+        struct vec_sums sums = sums_at(t, b, vec_inverse(s * c->d), k);
+        vec_store(xv + b, s * sums.xv);
+        vec_store(vv + b, s * s * sums.vv);
     }
+    float num = sum_lanes(xv, k->lanes), den = sum_lanes(vv, k->lanes);
     return half_rounded(den > 0 ? num / den : 0);
 }
 
 static ALWAYS_INLINE void codes_of(const struct tile *t, const float *scale, uint8_t *q, const struct sym_type *k) {
-    float v[TILE], inv[MAX_LANES];
-    for (int b = 0; b < k->lanes; b++) inv[b] = inverse(scale[b]);
-    for (int j = 0; j < TILE; j += k->lanes)
-        for (int b = 0; b < k->lanes; b++) v[j + b] = level(t->x[j + b] * inv[b], k);
+    float v[TILE];
+    for (int b = 0; b < k->lanes; b += VEC) {
+        vec inv = vec_inverse(vec_load(scale + b));
+        for (int j = b; j < TILE; j += k->lanes) vec_store(v + j, level(vec_load(t->x + j) * inv, k));
+    }
     if (k->iq4) {
         for (int i = 0; i < TILE; i++) {
             int code = 0;
@@ -180,7 +177,9 @@ static ALWAYS_INLINE void search_super(const float *x, const float *w, uint8_t *
         tile_load(&t, x, w, n, k->lanes);
         fit_lanes(&t, &f, k);
         struct choice c = { .d = half_rounded(choose_d(&f, k)) }, best = { .error = INFINITY };
-        for (int b = 0; b < k->lanes; b++) c.s[b] = nearest(clamp(f.scale[b] * inverse(c.d), k->scale_lo, k->scale_hi));
+        float inv = inverse(c.d);
+        for (int b = 0; b < k->lanes; b += VEC)
+            vec_store(c.s + b, vec_nearest(vec_clamp(vec_load(f.scale + b) * inv, k->scale_lo, k->scale_hi)));
         for (int round = 0; round < 5; round++) {
             best_neighbours(&t, &c, round ? 1 : k->radius, k);
             if (!(c.error < best.error)) break;
@@ -206,17 +205,17 @@ static ALWAYS_INLINE void search_single(const float *x, const float *w, uint8_t 
         struct fit f;
         tile_load(&t, x, w, n, k->lanes);
         fit_lanes(&t, &f, k);
-        float scale[MAX_LANES], best[MAX_LANES] = { 0 }, best_err[MAX_LANES], err[MAX_LANES];
-        /* The half nearest to the best scale and those beside it: subnormal ones are far apart. */
-        for (int near = -1; near <= 1; near++) {
-            for (int b = 0; b < k->lanes; b++)
-                scale[b] = half_rounded(f.scale[b] * (1 + (float)near * 0x1p-10f) + (float)near * 0x1p-25f);
-            errors_at(&t, scale, err, k);
-            for (int b = 0; b < k->lanes; b++) {
-                bool better = near == -1 || err[b] < best_err[b];
-                best[b] = better ? scale[b] : best[b];
-                best_err[b] = better ? err[b] : best_err[b];
+        float best[MAX_LANES];
+        for (int b = 0; b < k->lanes; b += VEC) {
+            vec least = vec_all(INFINITY), at = vec_all(0), scale = vec_load(f.scale + b);
+            /* The half nearest to the best scale and those beside it: subnormal ones are far apart. */
+            for (int near = -1; near <= 1; near++) {
+                vec trial = vec_half(scale * (1 + (float)near * 0x1p-10f) + (float)near * 0x1p-25f);
+                vec e = errors_at(&t, b, trial, least, k), better = vec_above(least, e);
+                at = vec_pick(better, trial, at);
+                least = vec_pick(better, e, least);
             }
+            vec_store(best + b, at);
         }
         uint8_t q[TILE];
         codes_of(&t, best, q, k);
@@ -228,10 +227,10 @@ static ALWAYS_INLINE void search_single(const float *x, const float *w, uint8_t 
     }
 }
 
-#define SEARCH(codec, rule, ...)                                                  \
-    void search_##codec(const float *x, const float *w, void *out, size_t n) {    \
-        static const struct sym_type type = { __VA_ARGS__, .pack = pack_##codec }; \
-        rule(x, w, out, n, &type);                                                \
+#define SEARCH(codec, rule, ...)                                                         \
+    void ENC_NAME(search_##codec)(const float *x, const float *w, void *out, size_t n) { \
+        static const struct sym_type type = { __VA_ARGS__, .pack = pack_##codec };       \
+        rule(x, w, out, n, &type);                                                       \
     }
 SEARCH(q4_0, search_single, .lanes = 8, .lo = -8, .hi = 7, .bias = 8, .from = 6.5f, .to = 10, .step = 0.25f,
        .block_bytes = 18)

@@ -3,27 +3,36 @@
 /* Inside of the encoders: what the searches of all block types share.
  *
  * A tile is 256 weights turned so that the sub-blocks, each with a scale of its own, lie side by side: lane b of row
- * j is element j of sub-block b. All lanes are searched at once, each with its own candidate; loops over lanes have
- * no branches and no sum across lanes, so compilers make vector code of them, and the result is the same at every
- * vector length. */
+ * j is element j of sub-block b. All lanes are searched at once, each with its own candidate. Passes over the tile take
+ * VEC lanes at a time down all rows; no lane's sum ever meets another's, so the result is the same at every VEC.
+ *
+ * The searches are compiled once per instruction set. Names that they export end in ENC_SUFFIX, which the build sets.
+ * */
 #include <stddef.h>
 #include <stdint.h>
 
 #include "base/compiler.h"
 #include "base/num.h"
 #include "qtype/codec.h"
+#include "quant/enc_level.h"
+#include "quant/enc_vec.h"
+
+#ifndef ENC_SUFFIX
+#define ENC_SUFFIX _base /* for those who look at the header alone */
+#endif
+#define ENC_PASTE_(a, b) a##b
+#define ENC_PASTE(a, b) ENC_PASTE_(a, b)
+#define ENC_NAME(name) ENC_PASTE(name, ENC_SUFFIX)
 
 enum { TILE = 256, MAX_LANES = 16 };
 
 struct tile {
-    float x[TILE]; /* (256 / lanes, lanes) */
-    float w[TILE]; /* the weights of the squared errors, same shape */
+    ALIGNED(32) float x[TILE]; /* (256 / lanes, lanes) */
+    ALIGNED(32) float w[TILE]; /* the weights of the squared errors, same shape */
 };
 
-/* One search per row of qtype.def: encodes a row of n weights x, a multiple of the type's block, finite and within the
- * type's reach, minimising sum w (x - x')^2; w (n) is finite and positive. */
-#define QTYPE(name, id, weights, bytes, codec, text) \
-    void search_##codec(const float *x, const float *w, void *out, size_t n);
+/* The searches of this compilation. */
+#define QTYPE(name, id, weights, bytes, codec, text) search_fn ENC_NAME(search_##codec);
 #include "qtype/qtype.def"
 #undef QTYPE
 
@@ -38,12 +47,16 @@ static ALWAYS_INLINE void tile_load(struct tile *t, const float *x, const float 
         }
 }
 
-/* Nearest integer of |x| < 2^22: at this magnitude the float's last bit counts ones. */
-static ALWAYS_INLINE float nearest(float x) { return (x + 0x1.8p23f) - 0x1.8p23f; }
 static ALWAYS_INLINE float clamp(float x, float lo, float hi) { return x < lo ? lo : x > hi ? hi : x; }
-/* 1/x, or 0 for scales so small that the inverse is useless: all codes are then that of 0. */
+/* As vec_inverse. */
 static ALWAYS_INLINE float inverse(float x) { return fabsf(x) > 0x1p-60f ? 1 / x : 0; }
 static ALWAYS_INLINE float half_rounded(float x) { return f32_from_f16(f16_from_f32(clamp(x, -65504, 65504))); }
+static ALWAYS_INLINE vec vec_half(vec x) {
+    float v[VEC];
+    vec_store(v, x);
+    for (int i = 0; i < VEC; i++) v[i] = half_rounded(v[i]);
+    return vec_load(v);
+}
 
 /* Turns the codes of a tile, one small whole float each, back into element order, adding bias. */
 static ALWAYS_INLINE void tile_codes(const float *v, float bias, int lanes, uint8_t *q) {

@@ -1,23 +1,36 @@
 /* Owns the front of the encoders: checks the weights, prepares the weights of their errors, and hands each row to the
- * search of its type, found by the type's row in qtype.def. The searches are enc_*.c; they never see bad input. */
+ * search of its type, in the fastest level that the processor has. The searches are enc_*.c; they never see bad
+ * input. */
 #include "quant/encoder.h"
 
 #include <float.h>
+#include <math.h>
 
+#include "base/compiler.h"
+#include "base/cpu.h"
 #include "base/mem.h"
-#include "quant/enc_tile.h"
+#include "quant/enc_level.h"
 
-typedef void search_fn(const float *x, const float *w, void *out, size_t n);
+extern const struct enc_level enc_level_base, enc_level_avx2;
 
-static search_fn *const searches[QTYPE_ID_LIMIT] = {
-#define QTYPE(name, id, weights, bytes, codec, text) [id] = search_##codec,
-#include "qtype/qtype.def"
-#undef QTYPE
+static const struct enc_level *const levels[] = {
+    &enc_level_base,
+#if defined(__x86_64__)
+    &enc_level_avx2,
+#endif
 };
 
-void search_f32(const float *x, const float *w, void *out, size_t n) { (void)w; encode_f32(x, out, n); }
-void search_f16(const float *x, const float *w, void *out, size_t n) { (void)w; encode_f16(x, out, n); }
-void search_bf16(const float *x, const float *w, void *out, size_t n) { (void)w; encode_bf16(x, out, n); }
+const struct enc_level *const *enc_levels(size_t *n) {
+    *n = ARRAY_LEN(levels);
+    return levels;
+}
+
+static search_fn *search_of(enum qtype t) {
+    unsigned features = cpu_features();
+    size_t i = ARRAY_LEN(levels) - 1;
+    while (levels[i]->needs & ~features) i--;
+    return levels[i]->search[t];
+}
 
 float encoder_reach(enum qtype t) {
     if (t == QTYPE_F32) return FLT_MAX;
@@ -68,11 +81,12 @@ enum err_code encode_rows(enum qtype t, const float *w, size_t n_rows, size_t n,
                        qtype_name(t), (unsigned)qtype_info(t)->block_weights);
     float *weights = mem_alloc(n, sizeof *weights);
     if (!weights) return err_no_memory(e, (uint64_t)n * sizeof *weights);
+    search_fn *search = search_of(t);
     enum err_code rc;
     TRY_OUT(rc, error_weights(in, n, weights, e));
     for (size_t r = 0; r < n_rows; r++) {
         TRY_OUT(rc, check_row(t, w + r * n, n, r, e));
-        searches[t](w + r * n, weights, (uint8_t *)out + r * row_bytes, n);
+        search(w + r * n, weights, (uint8_t *)out + r * row_bytes, n);
     }
 out:
     mem_free(weights);

@@ -9,7 +9,9 @@
 
 #include "base/num.h"
 #include "base/rng.h"
+#include "base/cpu.h"
 #include "qtype/qtype.h"
+#include "quant/enc_level.h"
 #include "quant/encoder.h"
 
 /* --- Reading just enough of GGUF and safetensors --- */
@@ -377,6 +379,68 @@ static void rows_are_independent(void **state) {
     free(x); free(a);
 }
 
+/* Every level of this build that the processor can run writes the bytes of the first, for every type, on weights of
+ * many kinds: normal, with heavy tails, blocks far from zero, all but empty, at both ends of half's range; and on rows
+ * whose last tile is not full. */
+static void levels_write_the_same_bytes(void **state) {
+    (void)state;
+    enum { n = 1312, kinds = 7 }; /* 41 blocks of 32; 5 of 256 */
+    static float x[n], w[n];
+    static uint8_t first[4 * n], other[4 * n];
+    size_t n_types, n_levels, ran = 0;
+    const enum qtype *types = qtype_all(&n_types);
+    const struct enc_level *const *levels = enc_levels(&n_levels);
+    assert_int_equal(levels[0]->needs, 0);
+    struct rng rng;
+    rng_seed(&rng, 11);
+    for (size_t l = 1; l < n_levels; l++) {
+        if (levels[l]->needs & ~cpu_features()) continue;
+        ran++;
+        for (int round = 0; round < 3 * kinds; round++) {
+            fill_normal(x, n, 100 + (uint64_t)round);
+            for (int j = 0; j < n; j++) {
+                switch (round % kinds) {
+                case 0: x[j] *= 0.02f; break;
+                case 1: x[j] *= x[j] * x[j]; break;
+                case 2: x[j] += 3; break;
+                case 3: x[j] = j % 61 ? 0 : x[j]; break;
+                case 4: x[j] *= 1e-7f; break;
+                case 5: x[j] = fminf(fmaxf(x[j] * 20000, -65504), 65504); break;
+                default: x[j] = (float)(j % 9) - 4; break;
+                }
+                w[j] = round & 1 ? 1 : 1e-6f + expf(4 * rng_f32(&rng));
+            }
+            for (size_t i = 0; i < n_types; i++) {
+                const struct qtype_info *q = qtype_info(types[i]);
+                size_t len = n / q->block_weights * q->block_weights;
+                memset(first, 1, sizeof first);
+                memset(other, 1, sizeof other);
+                levels[0]->search[types[i]](x, w, first, len);
+                levels[l]->search[types[i]](x, w, other, len);
+                if (memcmp(first, other, sizeof first))
+                    fail_msg("%s, round %d: %s and %s differ", q->name, round, levels[0]->name, levels[l]->name);
+            }
+        }
+    }
+    if (n_levels > 1 && !ran) {
+        fprintf(stderr, "SKIPPED: this processor runs none of the faster encoders\n");
+        skip();
+    }
+}
+
+/* A cap on features caps the encoders too, and changes no byte. */
+static void capped_encoders(void **state) {
+    (void)state;
+    float x[N];
+    uint8_t capped[4 * N], uncapped[4 * N];
+    fill_normal(x, N, 8);
+    assert_true(cpu_limit("scalar"));
+    assert_int_equal(encode_rows(QTYPE_Q4_K, x, 1, N, NULL, capped, NULL), ERR_NONE);
+    assert_true(cpu_limit("native"));
+    assert_int_equal(encode_rows(QTYPE_Q4_K, x, 1, N, NULL, uncapped, NULL), ERR_NONE);
+    assert_memory_equal(capped, uncapped, N / 256 * 144);
+}
+
 static void bad_input(void **state) {
     (void)state;
     float x[2 * N], a[N];
@@ -427,6 +491,8 @@ int main(void) {
         cmocka_unit_test(unseen_columns),
         cmocka_unit_test(diagonal_of_moment),
         cmocka_unit_test(rows_are_independent),
+        cmocka_unit_test(levels_write_the_same_bytes),
+        cmocka_unit_test(capped_encoders),
         cmocka_unit_test(bad_input),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
