@@ -36,16 +36,23 @@ static size_t find_stop(const struct loop *l, size_t from) {
     return first;
 }
 
+/* Tells the listener, who may stop it all. */
+static void tell(struct loop *l, const char *text, size_t n) {
+    if (!l->d->on_text || l->d->on_text(l->d->user, text, n)) return;
+    l->stopped = true;
+    l->out->stop = STOP_INTERRUPTED;
+}
+
 static void give(struct loop *l, size_t end) {
-    if (end <= l->given) return;
-    const char *p = l->text.p + l->given;
-    size_t n = end - l->given;
-    l->given = end;
-    buf_add(&l->out->text, p, n);
-    if (l->d->on_text && !l->d->on_text(l->d->user, p, n)) {
-        l->stopped = true;
-        l->out->stop = STOP_INTERRUPTED;
+    const char *p = "";
+    size_t n = 0;
+    if (end > l->given) {
+        p = l->text.p + l->given;
+        n = end - l->given;
+        buf_add(&l->out->text, p, n);
+        l->given = end;
     }
+    tell(l, p, n);
 }
 
 static void give_ready(struct loop *l, bool last) {
@@ -69,7 +76,10 @@ static enum err_code add_token(struct loop *l, int32_t id, struct err *e) {
         l->cap_tokens = cap;
     }
     r->tokens[r->n_tokens++] = id;
-    if (!l->en->tok) return ERR_NONE;
+    if (!l->en->tok) {
+        tell(l, "", 0);
+        return ERR_NONE;
+    }
     TRY(tok_stream_push(&l->stream, id, &l->text, e));
     TRY(buf_status(&l->text, e));
     give_ready(l, false);
@@ -105,13 +115,21 @@ static enum err_code draw_tokens(struct loop *l, struct session *s, struct sampl
     }
 }
 
-static enum err_code eval_prompt(struct session *s, const struct generate_desc *d, struct sampler *sampler, float *logits,
-                                 struct err *e) {
+static bool go_on(void *loop, const char *what, double done, double total) {
+    struct loop *l = loop;
+    (void)what, (void)done, (void)total;
+    tell(l, "", 0);
+    return !l->stopped;
+}
+
+static enum err_code eval_prompt(struct loop *l, struct session *s, struct sampler *sampler, float *logits, struct err *e) {
+    const struct generate_desc *d = l->d;
     if (d->n_prompt > session_n_ctx(s))
         return err_set(e, ERR_TOO_LARGE, "the prompt has %zu tokens, the context %u: raise it with -c or shorten the prompt",
                        d->n_prompt, session_n_ctx(s));
     for (size_t i = 0; i < d->n_prompt; i++) TRY(sampler_accept(sampler, d->prompt[i], e));
-    return session_eval(s, &(struct batch){ .n = d->n_prompt, .ids = d->prompt }, logits, e);
+    struct batch b = { .n = d->n_prompt, .ids = d->prompt, .progress = { .step = go_on, .user = l } };
+    return session_eval(s, &b, logits, e);
 }
 
 enum err_code generate(struct session *s, const struct engine *en, const struct generate_desc *d,
@@ -127,9 +145,10 @@ enum err_code generate(struct session *s, const struct engine *en, const struct 
     if (!logits) TRY_OUT(rc, err_no_memory(e, 4ull * n_vocab));
     TRY_OUT(rc, sampler_open(d->sampling, n_vocab, &sampler, e));
     uint64_t t0 = os_now_ns();
-    TRY_OUT(rc, eval_prompt(s, d, sampler, logits, e));
+    rc = eval_prompt(&l, s, sampler, logits, e);
     uint64_t t1 = os_now_ns();
-    rc = draw_tokens(&l, s, sampler, logits, e);
+    if (rc == ERR_INTERRUPTED && l.stopped) rc = ERR_NONE; /* ends like an interruption of the text, with statistics */
+    else if (!rc) rc = draw_tokens(&l, s, sampler, logits, e);
     out->prompt_ns = t1 - t0;
     out->eval_ns = os_now_ns() - t1;
     if (!rc && en->tok && !l.stopped) {

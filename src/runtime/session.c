@@ -193,6 +193,8 @@ enum err_code session_eval(struct session *s, const struct batch *b, float *logi
     rope_inv_freq(&s->en->model->hp.rope, s->en->divisors, longest, s->inv_freq);
     for (size_t first = 0; first < b->n;) {
         uint32_t n = 0, n_out = 0;
+        if (!progress_step(&b->progress, "reading the prompt", (double)first, (double)b->n))
+            return err_set(e, ERR_INTERRUPTED, "interrupted after %zu of %zu tokens", first, b->n);
         while (first + n < b->n && n < s->d.n_batch) {
             bool wanted = b->want ? b->want[first + n] : first + n + 1 == b->n;
             if (wanted && n_out == s->d.n_out) break;
