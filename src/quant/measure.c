@@ -166,6 +166,7 @@ static enum err_code pass_head(struct pass *p, struct err *e) {
         enum slot s = k->weights[i]->slot;
         if (slot_info(s)->per_block) continue;
         rc = measure_matrix(k, i, s == measuring_head(k) ? &tapped.by_slot[s] : NULL, e);
+        weight_release(k->weights[i]);
     }
     tapped_fini(&tapped);
     return rc;

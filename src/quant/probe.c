@@ -3,8 +3,8 @@
  * A few sequences go through the model as it is, and once more for each matrix with that matrix alone replaced by an
  * encoding of it. A copy of the states starts at the matrix's block and runs through the rest of the model; the
  * divergence of its logits from the reference's is the probe. The copies of many matrices travel together, so that one
- * reading of the weights serves them all: a wave. A wave has as many copies as a fixed memory holds, and begins at the
- * states where its first block begins, so that waves cost reading but no computing.
+ * reading of the weights serves them all: a wave. A wave has as many copies as fit into the memory that calibration took,
+ * and begins at the states where its first block begins, so that waves cost reading but no computing.
  *
  * The work grows with the square of the number of blocks. Where it would exceed that of calibration, only every second
  * block is probed, or fewer; the others get sensitivities between those of their neighbours. */
@@ -20,8 +20,8 @@
 enum {
     PROBE_ROWS = 8,
     PROBE_LENGTH = 128,
-    COPY_BYTES = 256 << 20, /* states of a wave's copies */
-    WORK_TOKENS = 1 << 14,  /* calibration counts as at least that many tokens when the work is bounded */
+    COPY_BYTES = 64 << 20, /* states of a wave's copies, or as much as calibration's states took */
+    WORK_TOKENS = 1 << 14, /* calibration counts as at least that many tokens when the work is bounded */
 };
 
 /* Bits per weight of the encodings to probe with: the smallest block types of at least these. Two, since from 4 to 2
@@ -162,7 +162,9 @@ static void take_ids(struct probe *p) {
 }
 
 static enum err_code alloc_copies(struct probe *p, struct err *e) {
-    size_t n = COPY_BYTES / (p->states * sizeof(float));
+    const struct calib_tokens *c = &p->k->tokens;
+    size_t taken = (size_t)c->rows * c->length * p->k->en->model->hp.n_embd * sizeof(float);
+    size_t n = (taken > COPY_BYTES ? taken : COPY_BYTES) / (p->states * sizeof(float));
     p->max_copies = n < 1 ? 1 : n < p->n_jobs ? n : p->n_jobs;
     p->copies = NEW_ARRAY(struct copy, p->max_copies);
     if (!p->copies) return err_no_memory(e, p->max_copies * sizeof *p->copies);
@@ -309,7 +311,9 @@ static enum err_code compare_all(struct probe *p, struct err *e) {
         block_restore(p->other_head);
         if (rc) return rc;
     }
-    return first < p->n_copies ? compare(p, p->head, &p->copies[first], p->n_copies - first, e) : ERR_NONE;
+    if (first < p->n_copies) TRY(compare(p, p->head, &p->copies[first], p->n_copies - first, e));
+    weight_release(model_weight(p->k->en->model, head, 0));
+    return ERR_NONE;
 }
 
 /* --- Waves --- */

@@ -11,6 +11,7 @@
 
 #include "base/mem.h"
 #include "base/num.h"
+#include "base/os.h"
 #include "quant/encoder.h"
 
 enum {
@@ -132,6 +133,8 @@ out:
     mem_free(k.maxima);
     return rc;
 }
+
+void weight_release(const struct weight *w) { os_advise(w->src->data, w->src->bytes, OS_DONTNEED); }
 
 /* --- Encoding --- */
 
