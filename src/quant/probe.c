@@ -334,6 +334,7 @@ static enum err_code run_wave(struct probe *p, size_t first, size_t end, uint32_
         for (size_t i = 0; i < before; i++) TRY(pass(p, stage, p->copies[i].x, e));
         TRY(pass(p, stage, p->ref, e));
         if (stage) block_release(p->blocks, stage - 1);
+        else weight_release(model_weight(p->k->en->model, SLOT_TOKEN_EMBD, 0));
     }
     return compare_all(p, e);
 }
