@@ -5,22 +5,23 @@ enum { HEAD_MAX = 160, X_MAX = 5, ROWS = 9 };
 
 /* A cache of rows of the body's type, their values, and some vectors and weights. */
 struct cache {
-    uint8_t bytes[ROWS * (HEAD_MAX * 4 + 6)];
+    uint8_t bytes[(ROWS * (HEAD_MAX + 1) + 1) * 4] ALIGNED(4);
     float value[ROWS][HEAD_MAX];
     float x[X_MAX * (HEAD_MAX + 3)], s[X_MAX * (ROWS + 2)];
 };
 
 static struct attn_job fill_cache(struct cache *c, enum qtype type, unsigned rep) {
     const struct qtype_info *info = qtype_info(type);
+    const size_t shift = (rep & 1) * info->block_bytes; /* rows begin anywhere that one value may */
     struct attn_job j = {
-        .rows = c->bytes + (rep & 1) * 2, .n = 1 + rng_below(&rng, HEAD_MAX), .n_rows = 1 + rng_below(&rng, ROWS),
+        .rows = c->bytes + shift, .n = 1 + rng_below(&rng, HEAD_MAX), .n_rows = 1 + rng_below(&rng, ROWS),
         .n_x = 1 + rep % X_MAX, .x = c->x, .x_stride = HEAD_MAX + 3, .s = c->s, .s_stride = ROWS + 2,
     };
-    j.row_bytes = HEAD_MAX * info->block_bytes + 2;
+    j.row_bytes = (HEAD_MAX + 1) * info->block_bytes;
     fill_floats(c->x, ARRAY_LEN(c->x), NORMAL);
     fill_floats(c->s, ARRAY_LEN(c->s), NORMAL);
     for (size_t r = 0; r < ROWS; r++) {
-        uint8_t *row = c->bytes + (rep & 1) * 2 + r * j.row_bytes;
+        uint8_t *row = c->bytes + shift + r * j.row_bytes;
         fill_floats(c->value[r], HEAD_MAX, NORMAL);
         info->encode(c->value[r], row, HEAD_MAX);
         info->decode(row, c->value[r], HEAD_MAX);
@@ -75,13 +76,13 @@ void check_narrow(const struct body *b) {
     enum { MAX = 90, GUARD = 8 };
     for (unsigned rep = 0; rep < 300; rep++) {
         float x[MAX];
-        uint8_t got[MAX * 4 + GUARD], want[MAX * 4 + GUARD];
+        uint8_t got[MAX * 4 + GUARD] ALIGNED(4), want[MAX * 4 + GUARD];
         size_t n = rep % (MAX + 1);
         fill_floats(x, MAX, rep & 1 ? NORMAL : OUTLIER);
         memset(got, 0x55, sizeof got);
         memset(want, 0x55, sizeof want);
-        ((narrow_fn *)b->fn)(x, got + (rep & 2), n);
-        if (n) info->encode(x, want + (rep & 2), n);
+        ((narrow_fn *)b->fn)(x, got + (rep & 1) * info->block_bytes, n);
+        if (n) info->encode(x, want + (rep & 1) * info->block_bytes, n);
         assert_memory_equal(got, want, sizeof got);
     }
 }
