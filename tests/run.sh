@@ -60,17 +60,16 @@ if setup build-test && { ninja -C build-test -j "$jobs" || { problem "build in b
     fi
 fi
 
-# Warnings are errors in the plain build only: what the sanitizers insert makes compilers warn about nothing. -O1: with
-# -O2 the instrumented kernels, one body a stored type, take the compiler minutes a file.
+# Warnings are errors in the plain build only: what the sanitizers insert makes compilers warn about nothing.
 export ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1:detect_stack_use_after_return=1
 export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
-if setup build-asan -Db_sanitize=address,undefined -Db_lundef=false -Dwerror=false -Dbench=false -Doptimization=1; then
+if setup build-asan -Db_sanitize=address,undefined -Db_lundef=false -Dwerror=false -Dbench=false; then
     suite asan-ubsan build-asan --no-suite tree --no-suite e2e --timeout-multiplier 4
 fi
 
 # OpenBLAS is not instrumented, so its own threads would look like races; one thread has none.
 export TSAN_OPTIONS=halt_on_error=1 OPENBLAS_NUM_THREADS=1
-if setup build-tsan -Db_sanitize=thread -Db_lundef=false -Dwerror=false -Dbench=false -Doptimization=1; then
+if setup build-tsan -Db_sanitize=thread -Db_lundef=false -Dwerror=false -Dbench=false; then
     suite tsan build-tsan --suite threads --timeout-multiplier 8
 fi
 

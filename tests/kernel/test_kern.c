@@ -135,14 +135,14 @@ static void skip_body(void) {
     static void test_##op##_##isa(void **state) {                                       \
         (void)state;                                                                    \
         const struct body b = { #op "_" #isa, (any_fn *)op##_##isa, need, QTYPE_NONE }; \
-        if (b.needs & ~cpu_features()) skip_body();                                           \
+        if (b.needs & ~cpu_features()) skip_body();                                     \
         check_##op(&b);                                                                 \
     }
 #define KERNEL_OF(op, type, codec, isa, need)                                                                    \
     static void test_##op##_##codec##_##isa(void **state) {                                                      \
         (void)state;                                                                                             \
         const struct body b = { #op "_" #codec "_" #isa, (any_fn *)op##_##codec##_##isa, need, QTYPE_##type };   \
-        if (b.needs & ~cpu_features()) skip_body();                                                                    \
+        if (b.needs & ~cpu_features()) skip_body();                                                              \
         check_##op(&b);                                                                                          \
     }
 #include "backend/cpu/kernels.def"
