@@ -15,6 +15,9 @@ struct measure_options {
     const char *file;
     /* Calibrates alone: tensors get importances, no tries, no probes. Nothing is written then: file must be NULL. */
     bool importances_only;
+    /* Memory for the states that probing carries along; 0: as much as calibration took. Less means reading the weights
+     * more often; results do not depend on it. */
+    uint64_t probe_bytes;
     /* Told of each try as it is made (or found in the journal), in the order of the blocks. May be NULL. */
     void (*on_try)(void *user, const struct measured_tensor *tensor, const struct measured_try *t);
     void *user;

@@ -163,9 +163,11 @@ static void take_ids(struct probe *p) {
 
 static enum err_code alloc_copies(struct probe *p, struct err *e) {
     const struct calib_tokens *c = &p->k->tokens;
-    size_t taken = (size_t)c->rows * c->length * p->k->en->model->hp.n_embd * sizeof(float);
-    size_t n = (taken > COPY_BYTES ? taken : COPY_BYTES) / (p->states * sizeof(float));
-    p->max_copies = n < 1 ? 1 : n < p->n_jobs ? n : p->n_jobs;
+    uint64_t taken = (uint64_t)c->rows * c->length * p->k->en->model->hp.n_embd * sizeof(float);
+    uint64_t bytes = p->k->o->probe_bytes ? p->k->o->probe_bytes : taken > COPY_BYTES ? taken : COPY_BYTES;
+    uint64_t n = bytes / (p->states * sizeof(float));
+    if (n < ARRAY_LEN(probe_bpw)) n = ARRAY_LEN(probe_bpw); /* a tensor's probes share a wave */
+    p->max_copies = n < p->n_jobs ? n : p->n_jobs;
     p->copies = NEW_ARRAY(struct copy, p->max_copies);
     if (!p->copies) return err_no_memory(e, p->max_copies * sizeof *p->copies);
     for (size_t i = 0; i < p->max_copies; i++) {

@@ -432,6 +432,21 @@ static void test_threads(void **state) {
     assert_same_files("one", "two");
 }
 
+/* With memory for few copies the probes are made in many waves, each from where the last one's states were kept. */
+static void test_waves(void **state) {
+    (void)state;
+    struct measure_options o = { .threads = 1, .calib = { ids_file(), 30, 24 }, .probe_bytes = 1 };
+    struct measurement *few, *all = measure("tests/data/arch/llama", 1, NULL);
+    assert_int_equal(measure_model(source("tests/data/arch/llama"), &o, &few, NULL), ERR_NONE);
+    for (size_t i = 0; i < all->n_tensors; i++) {
+        const struct measured_tensor *a = &all->tensors[i], *b = &few->tensors[i];
+        assert_int_equal(a->n_probes, b->n_probes);
+        for (size_t k = 0; k < a->n_probes; k++) assert_true(a->probes[k].kld == b->probes[k].kld);
+    }
+    measurement_free(few);
+    measurement_free(all);
+}
+
 struct stop { int steps, tries; };
 static bool stop_step(void *user, const char *what, double done, double total) {
     struct stop *s = user;
@@ -515,6 +530,7 @@ int main(void) {
         cmocka_unit_test(test_builtin),         cmocka_unit_test(test_stats),        cmocka_unit_test(test_rfn),
         cmocka_unit_test(test_types),           cmocka_unit_test(test_scan_and_encode),
         cmocka_unit_test(test_probes),          cmocka_unit_test(test_tied),         cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_waves),
         cmocka_unit_test(test_resume),          cmocka_unit_test(test_journal_is_used),
     };
     return cmocka_run_group_tests_name("measure", tests, scratch_make, scratch_remove);
