@@ -1,5 +1,5 @@
-/* See export.h. Rows are read in GGUF's order, decoded, and encoded by the pool in fixed pieces; quantized matrices that
- * keep type and order are copied. The source's pages are let go piece by piece. */
+/* See export.h. Rows are read in GGUF's order, decoded, and encoded by the pool in fixed pieces; quantized matrices
+ * that keep type and order are copied. The source's pages are let go piece by piece. */
 #include "quant/export.h"
 #include <math.h>
 #include <string.h>
