@@ -78,7 +78,6 @@ static int one_test(struct bench *b, snug_model *m, const struct snug_model_info
                                      .machine = &b->machine };
     struct snug_bench_result r;
     struct snug_error error;
-    if (cli_interrupted()) return 1;
     if (snug_bench(m, &bo, &r, &error)) return cli_fail(&error);
     print_row(b, info, &r);
     return 0;
