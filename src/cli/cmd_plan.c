@@ -15,7 +15,7 @@ static const char *gb(uint64_t n) { /* a few at once in one printf */
 
 static void print_model(const struct snug_plan_result *p) {
     if (!p->n_devices) {
-        printf("%.4g weights\n\n", (double)p->model.parameters);
+        printf("%.4g billion weights\n", (double)p->model.parameters * 1e-9);
     } else {
         printf("%s: %s, %llu weights, %.2f bits per weight\n\n", p->model.name, p->model.arch, (unsigned long long)p->model.parameters,
                p->model.bits_per_weight);
