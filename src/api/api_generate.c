@@ -37,8 +37,8 @@ static enum err_code choose_sampling(const struct snug_model *m, const struct sn
     return ERR_NONE;
 }
 
-static enum err_code prompt_ids(const struct snug_model *m, const struct snug_generate_options *o, struct snug_tokens *t,
-                                struct err *e) {
+static enum err_code prompt_ids(const struct snug_model *m, const struct snug_generate_options *o,
+                                struct snug_tokens *t, struct err *e) {
     *t = (struct snug_tokens){ 0 };
     if (o->prompt_ids) {
         t->ids = mem_alloc(o->n_prompt_ids, sizeof *t->ids);
@@ -49,15 +49,16 @@ static enum err_code prompt_ids(const struct snug_model *m, const struct snug_ge
     }
     if (!o->prompt_bytes) return err_set(e, ERR_USAGE, "the prompt is empty");
     if (!m->en->tok) return err_set(e, ERR_UNSUPPORTED, "the model has no tokenizer: give token ids instead of text");
-    return tok_encode(m->en->tok, (struct str){ o->prompt, o->prompt_bytes }, TOK_ADD_SPECIAL | TOK_PARSE_SPECIAL, &t->ids,
-                      &t->n, e);
+    return tok_encode(m->en->tok, (struct str){ o->prompt, o->prompt_bytes }, TOK_ADD_SPECIAL | TOK_PARSE_SPECIAL,
+                      &t->ids, &t->n, e);
 }
 
 static uint32_t context_size(const struct snug_model *m, const struct snug_generate_options *o) {
     return o->n_ctx ? o->n_ctx : (uint32_t)min_u64(4096, m->en->model->hp.n_ctx_train);
 }
 
-static enum err_code run(struct snug_model *m, const struct snug_generate_options *o, struct snug_generate_result *out, struct err *e) {
+static enum err_code run(struct snug_model *m, const struct snug_generate_options *o, struct snug_generate_result *out,
+                         struct err *e) {
     struct snug_tokens prompt = { 0 };
     struct generate_result r = { 0 };
     struct sample_params sampling;
@@ -67,10 +68,12 @@ static enum err_code run(struct snug_model *m, const struct snug_generate_option
     TRY_OUT(rc, choose_sampling(m, &o->sampling, &sampling, e));
     TRY_OUT(rc, prompt_ids(m, o, &prompt, e));
     if (prompt.n > sd.n_ctx)
-        TRY_OUT(rc, err_set(e, ERR_TOO_LARGE, "the prompt has %zu tokens, the context %u: raise it with -c or shorten the prompt",
+        TRY_OUT(rc, err_set(e, ERR_TOO_LARGE,
+                            "the prompt has %zu tokens, the context %u: raise it with -c or shorten the prompt",
                             prompt.n, sd.n_ctx));
     TRY_OUT(rc, api_session(m, &sd, &s, e));
-    struct generate_desc d = { .prompt = prompt.ids, .n_prompt = prompt.n, .max_tokens = o->max_tokens > 0 ? o->max_tokens : -1,
+    struct generate_desc d = { .prompt = prompt.ids, .n_prompt = prompt.n,
+                               .max_tokens = o->max_tokens > 0 ? o->max_tokens : -1,
                                .ignore_eos = o->ignore_eos, .stop = o->stop, .n_stop = o->n_stop, .sampling = &sampling,
                                .on_text = o->on_text, .user = o->user };
     TRY_OUT(rc, generate(s, m->en, &d, &r, e));
@@ -78,7 +81,8 @@ static enum err_code run(struct snug_model *m, const struct snug_generate_option
     snug_model_info(m, &info);
     if (!r.text.p) buf_addz(&r.text, "");
     *out = (struct snug_generate_result){ .text = r.text.p, .text_bytes = r.text.n, .tokens = r.tokens,
-        .generated_tokens = r.n_tokens, .prompt_tokens = prompt.n, .stop = public_stop(r.stop), .seed = sampling.seed,
+        .generated_tokens = r.n_tokens, .prompt_tokens = min_u64(prompt.n, session_length(s, 0)),
+        .stop = public_stop(r.stop), .seed = sampling.seed,
         .load_ns = m->en->load_ns, .prompt_eval_ns = r.prompt_ns, .eval_ns = r.eval_ns,
         .total_ns = m->en->load_ns + r.prompt_ns + r.eval_ns,
         .bytes_per_token = engine_bytes_per_token(m->en) + session_kv_bytes_read(s, 0),

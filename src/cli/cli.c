@@ -49,7 +49,8 @@ static void draw_bar(const char *what, double share) {
     enum { WIDTH = 30 };
     double spent = (double)(os_now_ns() - bar.start_ns) * 1e-9, left = share > 0.01 ? spent * (1 - share) / share : 0;
     int full = (int)(share * WIDTH);
-    fprintf(stderr, "\r%-28.28s [%.*s%*s] %3d%%", what, full, "##############################", WIDTH - full, "", (int)(share * 100));
+    fprintf(stderr, "\r%-28.28s [%.*s%*s] %3d%%", what, full, "##############################", WIDTH - full, "",
+            (int)(share * 100));
     if (left > 0) fprintf(stderr, "  %d:%02d left ", (int)left / 60, (int)left % 60);
     fputs("\033[K", stderr);
     bar.shown = true;
@@ -91,7 +92,11 @@ int cli_flush(void) {
 
 int cli_json(json_t *object) {
     cli_progress_end();
-    int failed = !object || json_dumpf(object, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(12));
+    if (!object) {
+        fputs("snug: the result cannot be written as JSON: a figure is no number, or a text no UTF-8\n", stderr);
+        return 1;
+    }
+    int failed = json_dumpf(object, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(12));
     json_decref(object);
     putchar('\n');
     return cli_flush() || failed;

@@ -1,5 +1,6 @@
 /* The generation loop. Text is held back while it could still be the beginning of a stop text or of a character. */
 #include "runtime/generate.h"
+#include <math.h>
 #include <string.h>
 #include "base/os.h"
 
@@ -91,7 +92,8 @@ static bool is_end(const struct loop *l, int32_t id) {
     return l->en->tok ? tok_is_eog(l->en->tok, id) : id == l->en->model->hp.eos;
 }
 
-static enum err_code draw_tokens(struct loop *l, struct session *s, struct sampler *sampler, float *logits, struct err *e) {
+static enum err_code draw_tokens(struct loop *l, struct session *s, struct sampler *sampler, float *logits,
+                                 struct err *e) {
     struct generate_result *r = l->out;
     for (;;) {
         if (l->d->max_tokens >= 0 && r->n_tokens >= (size_t)l->d->max_tokens) {
@@ -122,14 +124,19 @@ static bool go_on(void *loop, const char *what, double done, double total) {
     return !l->stopped;
 }
 
-static enum err_code eval_prompt(struct loop *l, struct session *s, struct sampler *sampler, float *logits, struct err *e) {
+static enum err_code eval_prompt(struct loop *l, struct session *s, struct sampler *sampler, float *logits,
+                                 struct err *e) {
     const struct generate_desc *d = l->d;
     if (d->n_prompt > session_n_ctx(s))
-        return err_set(e, ERR_TOO_LARGE, "the prompt has %zu tokens, the context %u: raise it with -c or shorten the prompt",
+        return err_set(e, ERR_TOO_LARGE,
+                       "the prompt has %zu tokens, the context %u: raise it with -c or shorten the prompt",
                        d->n_prompt, session_n_ctx(s));
     for (size_t i = 0; i < d->n_prompt; i++) TRY(sampler_accept(sampler, d->prompt[i], e));
     struct batch b = { .n = d->n_prompt, .ids = d->prompt, .progress = { .step = go_on, .user = l } };
-    return session_eval(s, &b, logits, e);
+    TRY(session_eval(s, &b, logits, e));
+    for (uint32_t i = 0; i < l->en->model->hp.n_vocab; i++)
+        if (!isfinite(logits[i])) return err_set(e, ERR_FORMAT, "the model's output is no number: its file is damaged");
+    return ERR_NONE;
 }
 
 enum err_code generate(struct session *s, const struct engine *en, const struct generate_desc *d,

@@ -20,12 +20,15 @@ double kl_divergence(const float *log_p, const float *log_q, uint32_t n) {
     return sum;
 }
 
-enum err_code windows_cut(const int32_t *ids, size_t n, uint32_t n_ctx, uint32_t max_windows, int32_t bos, int32_t **out,
+enum err_code windows_cut(const int32_t *ids, size_t n, uint32_t n_ctx, uint32_t max_windows, int32_t bos,
+                          int32_t **out,
                           uint32_t *n_windows, struct err *e) {
     *out = NULL;
     size_t count = n / n_ctx;
     if (count < 2)
-        return err_set(e, ERR_USAGE, "the text has %zu tokens, fewer than two windows of %u: give a longer text or a smaller --ctx", n,
+        return err_set(e, ERR_USAGE,
+                       "the text has %zu tokens, fewer than two windows of %u: give a longer text or a smaller --ctx",
+                           n,
                        n_ctx);
     if (max_windows && count > max_windows) count = max_windows;
     int32_t *w = mem_alloc(count * n_ctx, sizeof *w);
@@ -42,7 +45,8 @@ enum err_code windows_cut(const int32_t *ids, size_t n, uint32_t n_ctx, uint32_t
 
 enum err_code model_source_open(struct model_source *m, struct engine *en, const struct windows *w, struct err *e) {
     *m = (struct model_source){ .w = w };
-    struct pass_desc d = { .n_ctx = w->n_ctx, .n_seq = 1, .n_batch = w->n_ctx < 512 ? w->n_ctx : 512, .n_out = w->n_ctx };
+    struct pass_desc d = { .n_ctx = w->n_ctx, .n_seq = 1, .n_batch = w->n_ctx < 512 ? w->n_ctx : 512,
+                           .n_out = w->n_ctx };
     TRY(session_open(en, &d, &m->s, e));
     m->want = NEW_ARRAY(bool, w->n_ctx);
     if (!m->want) return err_no_memory(e, w->n_ctx);
@@ -129,7 +133,8 @@ static void finish(struct totals *t, bool has_ref, struct score_result *r) {
     r->dp_rms = 100 * sqrt(t->dp2 / n);
 }
 
-static enum err_code score_window(const struct score_desc *d, uint32_t window, float *q, float *p, struct totals *t, struct err *e) {
+static enum err_code score_window(const struct score_desc *d, uint32_t window, float *q, float *p, struct totals *t,
+                                  struct err *e) {
     const struct windows *w = d->windows;
     uint32_t rows = windows_rows(w), first = windows_first(w);
     TRY(d->model(d->model_user, window, q, e));
@@ -140,9 +145,12 @@ static enum err_code score_window(const struct score_desc *d, uint32_t window, f
         if (pi) log_softmax(pi, w->n_vocab);
         count_row(t, qi, pi, w->n_vocab, w->ids[(size_t)window * w->n_ctx + first + i + 1]);
     }
+    if (!isfinite(t->nll) || !isfinite(t->kld))
+        return err_set(e, ERR_FORMAT, "the model's output in window %u is no number: its file is damaged", window);
     if (d->keep) TRY(d->keep(d->user, window, q, e));
     if (d->on_window) d->on_window(d->user, window, exp(t->nll / (double)t->n));
-    if (!progress_step(&d->progress, "evaluating", window + 1, w->n_windows)) return err_set(e, ERR_INTERRUPTED, "interrupted");
+    if (!progress_step(&d->progress, "evaluating", window + 1, w->n_windows)) return err_set(e, ERR_INTERRUPTED,
+            "interrupted");
     return ERR_NONE;
 }
 

@@ -102,6 +102,12 @@ static enum err_code broken(void *user, uint32_t window, float *logits, struct e
     return window == 2 ? err_set(e, ERR_IO, "no window %u", window) : halving(user, window, logits, e);
 }
 
+static enum err_code not_a_number(void *user, uint32_t window, float *logits, struct err *e) {
+    TRY(halving(user, window, logits, e));
+    if (window == 1) logits[1] = NAN;
+    return ERR_NONE;
+}
+
 struct heard { unsigned windows, kept; double ppl[WINDOWS]; };
 
 static void hear(void *user, uint32_t window, double ppl) {
@@ -125,7 +131,8 @@ static void test_statistics(void **state) {
     (void)state;
     struct heard h = { 0 };
     struct score_result r;
-    struct score_desc d = { .windows = &windows, .model = halving, .ref = even, .keep = keep, .on_window = hear, .user = &h };
+    struct score_desc d = { .windows = &windows, .model = halving, .ref = even, .keep = keep, .on_window = hear,
+                            .user = &h };
     assert_int_equal(score_run(&d, &r, NULL), ERR_NONE);
     assert_int_equal(r.tokens, 5);
     assert_int_equal(h.kept, 5);
@@ -152,7 +159,8 @@ static void test_statistics(void **state) {
     assert_near(r.kld_p99, 0.04 * kld[3] + 0.96 * kld[4], 1e-5);
     assert_near(r.kld_p999, 0.004 * kld[3] + 0.996 * kld[4], 1e-5);
     assert_near(r.kld_max, kld[4], 1e-5);
-    /* Both prefer token 0 (a tie goes to the lower id). The right token's probability falls by 0, 1/4, 3/8, 7/16, 15/32. */
+    /* Both prefer token 0 (a tie goes to the lower id). The right token's probability falls by 0, 1/4, 3/8, 7/16,
+     * 15/32. */
     assert_near(r.top1, 100, 0);
     assert_near(r.dp_mean, -100 * (0.25 + 0.375 + 0.4375 + 0.46875) / 5, 1e-4);
     assert_near(r.dp_rms, 100 * sqrt((0.0625 + 0.140625 + 0.19140625 + 0.2197265625) / 5), 1e-4);
@@ -189,6 +197,11 @@ static void test_errors_end_the_scoring(void **state) {
     assert_int_equal(score_run(&d, &r, &e), ERR_IO);
     d = (struct score_desc){ .windows = &windows, .model = halving, .progress = { .step = stop_at_three } };
     assert_int_equal(score_run(&d, &r, &e), ERR_INTERRUPTED);
+    /* A damaged model is not scored: neither the one looked at nor the reference. */
+    d = (struct score_desc){ .windows = &windows, .model = not_a_number };
+    assert_int_equal(score_run(&d, &r, &e), ERR_FORMAT);
+    d = (struct score_desc){ .windows = &windows, .model = halving, .ref = not_a_number };
+    assert_int_equal(score_run(&d, &r, &e), ERR_FORMAT);
 }
 
 int main(void) {
