@@ -2,10 +2,10 @@
 #define SNUG_H
 /* snug: fits a large language model into the memory a person has, and runs it there.
  *
- * Every call that can fail returns 0 or an error code and fills `struct snug_error *`, which may be NULL. Option structs:
- * zero-initialise, then set what you need; zero always means the default. Strings are UTF-8 and borrowed for the call;
- * results that own memory have a free function of their own. A model serves one thread at a time. Nothing here prints:
- * messages go to the callback of snug_set_log, progress to the callback in the options. */
+ * Every call that can fail returns 0 or an error code and fills `struct snug_error *`, which may be NULL. Option
+ * structs: zero-initialise, then set what you need; zero always means the default. Strings are UTF-8 and borrowed for
+ * the call; results that own memory have a free function of their own. A model serves one thread at a time. Nothing
+ * here prints: messages go to the callback of snug_set_log, progress to the callback in the options. */
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -82,8 +82,8 @@ struct snug_generate_options {
     bool ignore_eos;
     const char *const *stop; size_t n_stop;          /* texts that end the generation, themselves not given out */
     struct snug_sampling sampling;
-    /* Whole characters as soon as they are final; n_bytes is 0 before each batch of the prompt and after tokens that give
-     * no text yet. false ends the generation cleanly. May be NULL. */
+    /* Whole characters as soon as they are final; n_bytes is 0 before each batch of the prompt and after tokens that
+     * give no text yet. false ends the generation cleanly. May be NULL. */
     bool (*on_text)(void *user, const char *text, size_t n_bytes);
     void *user;
 };
@@ -99,7 +99,8 @@ struct snug_generate_result {
     uint64_t buffer_bytes, mapped_bytes;             /* memory taken, as the plan counts it */
 };
 SNUG_API const char *snug_stop_name(enum snug_stop s); /* "stop", "length", "context", "word", "interrupted" */
-SNUG_API int snug_generate(snug_model *m, const struct snug_generate_options *o, struct snug_generate_result *out, struct snug_error *e);
+SNUG_API int snug_generate(snug_model *m, const struct snug_generate_options *o, struct snug_generate_result *out,
+                           struct snug_error *e);
 SNUG_API void snug_generate_free(struct snug_generate_result *r);
 
 /* --- Evaluating --- */
@@ -148,7 +149,8 @@ struct snug_bench_result {
     uint32_t n_prompt, n_gen, depth;
     double tok_s, tok_s_stddev, share_of_limit;
 };
-SNUG_API int snug_bench(snug_model *m, const struct snug_bench_options *o, struct snug_bench_result *out, struct snug_error *e);
+SNUG_API int snug_bench(snug_model *m, const struct snug_bench_options *o, struct snug_bench_result *out,
+                        struct snug_error *e);
 
 /* --- Quantizing --- */
 struct snug_try { const char *tensor, *type; double bpw, rfn_error; };
@@ -184,7 +186,8 @@ struct snug_quantize_result {
     double seconds;
     uint64_t peak_rss_bytes;
 };
-SNUG_API int snug_quantize(const struct snug_quantize_options *o, struct snug_quantize_result *out, struct snug_error *e);
+SNUG_API int snug_quantize(const struct snug_quantize_options *o, struct snug_quantize_result *out,
+                           struct snug_error *e);
 SNUG_API void snug_quantize_free(struct snug_quantize_result *r);
 
 /* --- Planning --- */
@@ -203,7 +206,8 @@ struct snug_plan_device {
     char name[96]; const char *kind; /* "cpu", "gpu", "disk" */
     uint64_t memory_bytes, weights_bytes, kv_bytes, compute_bytes, total_bytes;
 };
-struct snug_plan_budget { uint64_t vram, ram, bytes; double max_bits_per_weight; bool reachable; uint32_t max_ctx; char command[400]; };
+struct snug_plan_budget { uint64_t vram, ram, bytes; double max_bits_per_weight; bool reachable; uint32_t max_ctx;
+                          char command[400]; };
 struct snug_plan_part { const char *part; uint64_t bytes, parameters; };
 struct snug_plan_result {
     struct snug_model_info model;
@@ -222,7 +226,8 @@ SNUG_API int snug_plan(const struct snug_plan_options *o, struct snug_plan_resul
 /* --- Looking into files --- */
 struct snug_meta { char *key, *value; /* as people read it; long arrays are cut */ char *json; /* whole value */ };
 struct snug_tensor { char *name; const char *type; uint64_t ne[4]; unsigned n_dims; uint64_t bytes; };
-struct snug_file { struct snug_meta *meta; size_t n_meta; struct snug_tensor *tensors; size_t n_tensors; uint64_t file_bytes, parameters; };
+struct snug_file { struct snug_meta *meta; size_t n_meta; struct snug_tensor *tensors; size_t n_tensors;
+                   uint64_t file_bytes, parameters; };
 SNUG_API int snug_show(const char *path, struct snug_file *out, struct snug_error *e);
 SNUG_API void snug_file_free(struct snug_file *f);
 

@@ -38,10 +38,13 @@ int snug_parse_bytes(const char *text, uint64_t *bytes, struct snug_error *out) 
 void snug_free(void *p) { mem_free(p); }
 
 struct engine_options api_engine_options(const struct snug_open_options *o) {
-    return (struct engine_options){ .backend = o ? o->backend : NULL, .threads = o ? o->threads : 0, .exact = o && o->exact };
+    return (struct engine_options){ .backend = o ? o->backend : NULL, .threads = o ? o->threads : 0,
+                                    .exact = o && o->exact };
 }
 
-struct progress api_progress(const struct snug_progress *p) { return (struct progress){ .step = p->step, .user = p->user }; }
+struct progress api_progress(const struct snug_progress *p) {
+    return (struct progress){ .step = p->step, .user = p->user };
+}
 
 static enum err_code wrap(struct engine *en, bool vocab_only, struct snug_model **out, struct err *e) {
     struct snug_model *m = NEW(struct snug_model);
@@ -87,7 +90,8 @@ static uint64_t session_bytes(const struct session *s) {
 
 void api_model_info(const struct engine *en, struct snug_model_info *out) {
     const struct hparams *hp = &en->model->hp;
-    *out = (struct snug_model_info){ .parameters = model_parameters(en->model), .file_bytes = en->model->file->file_bytes,
+    *out = (struct snug_model_info){ .parameters = model_parameters(en->model),
+                                     .file_bytes = en->model->file->file_bytes,
         .n_vocab = hp->n_vocab, .n_ctx_train = hp->n_ctx_train, .n_embd = hp->n_embd, .n_layer = hp->n_layer,
         .has_tokenizer = en->tok != NULL, .mapped_bytes = en->mapped_bytes, .buffer_bytes = en->own_bytes,
         .load_ns = en->load_ns, .bos = hp->bos, .eos = hp->eos };
@@ -123,7 +127,8 @@ enum err_code api_session(struct snug_model *m, const struct pass_desc *d, struc
 }
 
 static enum err_code need_tokenizer(const struct snug_model *m, struct err *e) {
-    return m->en->tok ? ERR_NONE : err_set(e, ERR_UNSUPPORTED, "the model has no tokenizer: give token ids instead of text");
+    if (m->en->tok) return ERR_NONE;
+    return err_set(e, ERR_UNSUPPORTED, "the model has no tokenizer: give token ids instead of text");
 }
 
 int snug_tokenize(const struct snug_model *m, const char *text, size_t n_bytes, bool add_bos, bool parse_special,

@@ -63,7 +63,8 @@ static double ops_per_token(const struct engine *en) {
     return 2 * weights;
 }
 
-/* Tokens a second that the machine could reach: prompts by arithmetic, generation by the bytes that each token reads. */
+/* Tokens a second that the machine could reach: prompts by arithmetic, generation by the bytes that each token reads.
+ * */
 static double limit_tok_s(const struct bench *b) {
     const struct snug_bench_options *o = b->o;
     const struct snug_machine *mc = o->machine;
@@ -71,7 +72,7 @@ static double limit_tok_s(const struct bench *b) {
     const struct engine *en = b->m->en;
     double peak = (en->exact ? mc->f32_gflops : mc->int8_gops) * 1e9, seconds = 0;
     if (o->n_prompt) seconds += o->n_prompt * ops_per_token(en) / peak;
-    double kv = (double)session_kv_bytes_read(b->s, 0); /* after the run: at the end; the middle is half a generation less */
+    double kv = (double)session_kv_bytes_read(b->s, 0); /* at the end; the middle is half a generation less */
     double per_token = kv / (session_length(b->s, 0) + 1), middle = o->depth + o->n_prompt + 0.5 * o->n_gen;
     seconds += o->n_gen * ((double)engine_bytes_per_token(en) + per_token * middle) / (mc->read_gb_s * 1e9);
     return (o->n_prompt + o->n_gen) / seconds;
@@ -106,7 +107,8 @@ static enum err_code measure(struct bench *b, struct snug_bench_result *out, str
     return ERR_NONE;
 }
 
-int snug_bench(struct snug_model *m, const struct snug_bench_options *o, struct snug_bench_result *out, struct snug_error *error) {
+int snug_bench(struct snug_model *m, const struct snug_bench_options *o, struct snug_bench_result *out,
+               struct snug_error *error) {
     struct err e = { 0 };
     struct bench b = { .m = m, .o = o, .n_ids = (size_t)o->depth + o->n_prompt + o->n_gen };
     enum err_code rc = ERR_NONE;

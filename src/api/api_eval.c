@@ -74,7 +74,8 @@ struct base_in { struct os_map map; struct safetensors *file; const uint8_t *row
 
 static const struct tfile_tensor *base_tensor(const struct base_in *b, const char *name) {
     for (size_t i = 0; i < b->file->n_tensors; i++)
-        if (!strcmp(b->file->tensors[i].name, name) && b->file->tensors[i].type == QTYPE_F32) return &b->file->tensors[i];
+        if (!strcmp(b->file->tensors[i].name, name) && b->file->tensors[i].type == QTYPE_F32)
+            return &b->file->tensors[i];
     return NULL;
 }
 
@@ -82,15 +83,18 @@ static const struct tfile_tensor *base_tensor(const struct base_in *b, const cha
 static enum err_code base_check(struct base_in *b, const struct windows *w, struct err *e) {
     const struct tfile_tensor *tokens = base_tensor(b, "tokens"), *rows = base_tensor(b, "log_probs");
     uint64_t n = (uint64_t)w->n_windows * w->n_ctx;
-    if (!tokens || !rows) return err_set(e, ERR_FORMAT, "it is no file of --save-base: tokens or log_probs are missing");
+    if (!tokens || !rows)
+        return err_set(e, ERR_FORMAT, "it is no file of --save-base: tokens or log_probs are missing");
     if (rows->ne[0] != w->n_vocab)
-        return err_set(e, ERR_FORMAT, "it was made with a vocabulary of %llu, the model has %u", (unsigned long long)rows->ne[0], w->n_vocab);
+        return err_set(e, ERR_FORMAT, "it was made with a vocabulary of %llu, the model has %u",
+                       (unsigned long long)rows->ne[0], w->n_vocab);
     if (tokens->ne[0] < n || rows->ne[1] < (uint64_t)windows_rows(w) * w->n_windows)
         return err_set(e, ERR_FORMAT, "it holds fewer windows than are to be scored: use --chunks or make it again");
     for (uint64_t i = 0; i < n; i++) {
         float id;
         memcpy(&id, tokens->data + i * sizeof id, sizeof id);
-        if (id != (float)w->ids[i]) return err_set(e, ERR_FORMAT, "it was made from another text, context or tokenizer");
+        if (id != (float)w->ids[i])
+            return err_set(e, ERR_FORMAT, "it was made from another text, context or tokenizer");
     }
     b->rows = rows->data;
     b->window_bytes = (size_t)windows_rows(w) * w->n_vocab * sizeof(float);
@@ -161,8 +165,10 @@ static enum err_code open_reference(struct eval *v, struct err *e) {
     struct engine_options eo = api_engine_options(&v->o->open);
     TRY(engine_open(v->o->ref, &eo, &v->ref, e));
     char why[120] = "their sizes";
-    if (v->ref->model->hp.n_vocab != v->en->model->hp.n_vocab || !vocab_same(&v->ref->vocab, &v->en->vocab, why, sizeof why))
-        return err_set(e, ERR_USAGE, "%s and %s cannot be compared, their vocabularies differ: %s", v->o->model, v->o->ref, why);
+    bool same_size = v->ref->model->hp.n_vocab == v->en->model->hp.n_vocab;
+    if (!same_size || !vocab_same(&v->ref->vocab, &v->en->vocab, why, sizeof why))
+        return err_set(e, ERR_USAGE, "%s and %s cannot be compared, their vocabularies differ: %s", v->o->model,
+                       v->o->ref, why);
     return model_source_open(&v->ref_model, v->ref, &v->w, e);
 }
 
@@ -172,7 +178,8 @@ static enum err_code score(struct eval *v, struct snug_eval_result *out, struct 
     TRY(engine_open(o->model, &eo, &v->en, e));
     TRY(cut_text(v, e));
     TRY(model_source_open(&v->model, v->en, &v->w, e));
-    struct score_desc d = { .windows = &v->w, .model = model_source_rows, .model_user = &v->model, .on_window = tell_window,
+    struct score_desc d = { .windows = &v->w, .model = model_source_rows, .model_user = &v->model,
+                            .on_window = tell_window,
                             .user = v, .progress = api_progress(&o->progress) };
     if (o->ref) {
         TRY(open_reference(v, e));
@@ -192,7 +199,8 @@ static enum err_code score(struct eval *v, struct snug_eval_result *out, struct 
     if (!rc) rc = score_run(&d, &r, e);
     rc = base_finish(&v->save, rc, e);
     if (rc) return rc;
-    *out = (struct snug_eval_result){ .ppl = r.ppl, .ppl_error = r.ppl_error, .tokens = r.tokens, .chunks = v->w.n_windows,
+    *out = (struct snug_eval_result){ .ppl = r.ppl, .ppl_error = r.ppl_error, .tokens = r.tokens,
+                                      .chunks = v->w.n_windows,
         .has_ref = d.ref != NULL, .ref_ppl = r.ref_ppl,
         .kld = { r.kld_mean, r.kld_error, r.kld_median, r.kld_p90, r.kld_p99, r.kld_p999, r.kld_max },
         .top1 = r.top1, .dp_mean = r.dp_mean, .dp_rms = r.dp_rms };
@@ -201,7 +209,8 @@ static enum err_code score(struct eval *v, struct snug_eval_result *out, struct 
 
 /* --- Logits of one list of ids --- */
 
-static enum err_code write_logits(const char *path, const float *logits, uint64_t n_vocab, uint64_t n_tok, struct err *e) {
+static enum err_code write_logits(const char *path, const float *logits, uint64_t n_vocab, uint64_t n_tok,
+                                  struct err *e) {
     struct safetensors_writer *w;
     struct tstream *s = NULL;
     TRY(safetensors_writer_new(&w, e));

@@ -52,8 +52,10 @@ static void plan_parameters(struct planning *p) {
     bool given[] = { p->vram > 0, p->vram > 0 && p->o->ram > 0, p->o->ram > 0 || !p->vram };
     for (int i = 0; i < 3; i++) {
         if (!given[i]) continue;
-        r->budgets[r->n_budgets++] = (struct snug_plan_budget){ .vram = i < 2 ? p->vram : 0, .ram = i ? p->ram : 0, .bytes = both[i],
-            .max_bits_per_weight = rounded_bpw((double)both[i], n), .reachable = rounded_bpw((double)both[i], n) >= 2.63 };
+        double bpw = rounded_bpw((double)both[i], n);
+        r->budgets[r->n_budgets++] = (struct snug_plan_budget){
+            .vram = i < 2 ? p->vram : 0, .ram = i ? p->ram : 0, .bytes = both[i],
+            .max_bits_per_weight = bpw, .reachable = bpw >= qtype_bpw(smallest_type(256)) };
     }
     r->fits = r->sizes.f16 <= both[p->vram ? 1 : 2];
     if (!r->fits) snprintf(r->why, sizeof r->why, "16 bits a weight need more than the memory given");
@@ -83,9 +85,11 @@ static void add_budget(struct planning *p, uint64_t vram, uint64_t ram) {
              b->max_bits_per_weight, b->max_bits_per_weight);
 }
 
-static void add_device(struct snug_plan_result *r, const char *name, const char *kind, uint64_t memory, const struct place_share *s) {
+static void add_device(struct snug_plan_result *r, const char *name, const char *kind, uint64_t memory,
+                       const struct place_share *s) {
     struct snug_plan_device *d = &r->devices[r->n_devices++];
-    *d = (struct snug_plan_device){ .kind = kind, .memory_bytes = memory, .weights_bytes = s->weights, .kv_bytes = s->kv,
+    *d = (struct snug_plan_device){ .kind = kind, .memory_bytes = memory, .weights_bytes = s->weights,
+                                    .kv_bytes = s->kv,
                                     .compute_bytes = s->compute, .total_bytes = s->total };
     snprintf(d->name, sizeof d->name, "%s", name);
 }
@@ -93,12 +97,15 @@ static void add_device(struct snug_plan_result *r, const char *name, const char 
 /* Without a GPU the computer's memory holds exactly what a run takes; blocks of one size are assumed only for GPUs. */
 static void place_on_devices(struct planning *p) {
     struct snug_plan_result *r = p->r;
-    uint64_t weights = p->inv.matrix_bytes + p->inv.vector_bytes, compute = pass_memory_total(&p->mem) - p->mem.kv_bytes;
-    struct placement at = { .cpu = { p->m->hp.n_layer, weights, p->mem.kv_bytes, compute, weights + compute + p->mem.kv_bytes } };
+    uint64_t weights = p->inv.matrix_bytes + p->inv.vector_bytes,
+        compute = pass_memory_total(&p->mem) - p->mem.kv_bytes;
+    struct placement at = { .cpu = { p->m->hp.n_layer, weights, p->mem.kv_bytes, compute,
+                                     weights + compute + p->mem.kv_bytes } };
     at.fits = at.cpu.total <= p->ram;
     if (!at.fits) at.missing = at.cpu.total - p->ram;
     if (p->o->n_vram) {
-        struct place_request q = { .n_layer = p->m->hp.n_layer, .layer_bytes = p->inv.layer_bytes, .outside_bytes = p->inv.outside_bytes,
+        struct place_request q = { .n_layer = p->m->hp.n_layer, .layer_bytes = p->inv.layer_bytes,
+                                   .outside_bytes = p->inv.outside_bytes,
                                    .kv_bytes = p->mem.kv_bytes, .compute_bytes = compute, .ram = p->ram };
         for (size_t i = 0; i < p->o->n_vram && i < PLACE_MAX_GPUS; i++) q.vram[q.n_gpus++] = p->o->vram[i];
         place_layers(&q, &at);
@@ -154,15 +161,18 @@ static enum err_code kv_type_of(const struct snug_plan_options *o, enum qtype *t
 static void describe_model(struct planning *p) {
     struct snug_plan_result *r = p->r;
     const struct hparams *hp = &p->m->hp;
-    r->model = (struct snug_model_info){ .parameters = p->inv.parameters, .n_vocab = hp->n_vocab, .n_ctx_train = hp->n_ctx_train,
-        .n_embd = hp->n_embd, .n_layer = hp->n_layer, .file_bytes = p->m->file->file_bytes, .bos = hp->bos, .eos = hp->eos };
+    r->model = (struct snug_model_info){ .parameters = p->inv.parameters, .n_vocab = hp->n_vocab,
+                                         .n_ctx_train = hp->n_ctx_train,
+        .n_embd = hp->n_embd, .n_layer = hp->n_layer, .file_bytes = p->m->file->file_bytes, .bos = hp->bos,
+        .eos = hp->eos };
     if (!r->model.file_bytes) r->model.file_bytes = p->inv.matrix_bytes + p->inv.vector_bytes;
     r->model.bits_per_weight = 8 * (double)(p->inv.matrix_bytes + p->inv.vector_bytes) / (double)p->inv.parameters;
     snprintf(r->model.name, sizeof r->model.name, "%s", hp->name);
     snprintf(r->model.arch, sizeof r->model.arch, "%s", hp->arch->name);
     r->n_layer = hp->n_layer;
     for (uint32_t i = 0; i < p->inv.n_parts; i++)
-        r->parts[r->n_parts++] = (struct snug_plan_part){ p->inv.parts[i].part, p->inv.parts[i].bytes, p->inv.parts[i].parameters };
+        r->parts[r->n_parts++] = (struct snug_plan_part){ p->inv.parts[i].part, p->inv.parts[i].bytes,
+                                                          p->inv.parts[i].parameters };
     set_sizes(r, (double)p->inv.parameters);
 }
 

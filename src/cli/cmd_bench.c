@@ -44,15 +44,19 @@ static enum err_code read_options(struct bench *b, struct err *e) {
 }
 
 static json_t *machine_json(const struct snug_machine *m) {
-    return json_pack("{s:s, s:s, s:i, s:f, s:f, s:f, s:I, s:[]}", "cpu", m->cpu, "features", m->features, "threads", (int)m->threads, "read_gb_s",
-                     m->read_gb_s, "int8_gops", m->int8_gops, "f32_gflops", m->f32_gflops, "memory_bytes", (json_int_t)m->memory_bytes, "gpus");
+    return json_pack("{s:s, s:s, s:i, s:f, s:f, s:f, s:I, s:[]}", "cpu", m->cpu, "features", m->features, "threads",
+                     (int)m->threads, "read_gb_s",
+                     m->read_gb_s, "int8_gops", m->int8_gops, "f32_gflops", m->f32_gflops, "memory_bytes",
+                         (json_int_t)m->memory_bytes, "gpus");
 }
 
 static void print_head(const struct bench *b) {
     if (b->form == FORM_CSV) puts("model,size,params,backend,threads,test,tok_s,tok_s_stddev,share_of_limit");
     if (b->form != FORM_MD) return;
-    puts("| model                          |       size |     params | backend | threads |            test |                  t/s | of limit |");
-    puts("| ------------------------------ | ---------: | ---------: | ------- | ------: | --------------: | -------------------: | -------: |");
+    puts("| model                          |       size |     params | backend | threads |            test |"
+         "                  t/s | of limit |");
+    puts("| ------------------------------ | ---------: | ---------: | ------- | ------: | --------------: |"
+         " -------------------: | -------: |");
 }
 
 static void print_row(const struct bench *b, const struct snug_model_info *m, const struct snug_bench_result *r) {
@@ -62,19 +66,24 @@ static void print_row(const struct bench *b, const struct snug_model_info *m, co
     snprintf(params, sizeof params, m->parameters >= 1000000000 ? "%.2f B" : "%.2f M",
              (double)m->parameters / (m->parameters >= 1000000000 ? 1e9 : 1e6));
     if (b->form == FORM_CSV)
-        printf("\"%s\",%llu,%llu,%s,%u,%s,%.4f,%.4f,%.4f\n", m->name, (unsigned long long)m->file_bytes, (unsigned long long)m->parameters, backend,
+        printf("\"%s\",%llu,%llu,%s,%u,%s,%.4f,%.4f,%.4f\n", m->name, (unsigned long long)m->file_bytes,
+               (unsigned long long)m->parameters, backend,
                b->machine.threads, r->test, r->tok_s, r->tok_s_stddev, r->share_of_limit);
     else if (b->form == FORM_MD)
-        printf("| %-30.30s | %6.2f GiB | %10s | %-7s | %7u | %15s | %21s | %7.1f%% |\n", m->name, (double)m->file_bytes / (1u << 30), params, backend,
+        printf("| %-30.30s | %6.2f GiB | %10s | %-7s | %7u | %15s | %21s | %7.1f%% |\n", m->name,
+               (double)m->file_bytes / (1u << 30), params, backend,
                b->machine.threads, r->test, speed, 100 * r->share_of_limit);
     fflush(stdout);
-    json_array_append_new(b->results, json_pack("{s:s, s:s, s:i, s:s, s:i, s:i, s:i, s:f, s:f, s:f}", "model", m->name, "backend", backend, "threads",
-        (int)b->machine.threads, "test", r->test, "n_prompt", (int)r->n_prompt, "n_gen", (int)r->n_gen, "depth", (int)r->depth, "tok_s", r->tok_s,
+    json_array_append_new(b->results, json_pack("{s:s, s:s, s:i, s:s, s:i, s:i, s:i, s:f, s:f, s:f}", "model", m->name,
+                                                "backend", backend, "threads",
+        (int)b->machine.threads, "test", r->test, "n_prompt", (int)r->n_prompt, "n_gen", (int)r->n_gen, "depth",
+            (int)r->depth, "tok_s", r->tok_s,
         "tok_s_stddev", r->tok_s_stddev, "share_of_limit", r->share_of_limit));
 }
 
 static int one_test(struct bench *b, snug_model *m, const struct snug_model_info *info, const uint32_t what[3]) {
-    struct snug_bench_options bo = { .n_prompt = what[0], .n_gen = what[1], .depth = what[2], .repeat = b->repeat, .open = b->open,
+    struct snug_bench_options bo = { .n_prompt = what[0], .n_gen = what[1], .depth = what[2], .repeat = b->repeat,
+                                     .open = b->open,
                                      .machine = &b->machine };
     struct snug_bench_result r;
     struct snug_error error;
@@ -91,7 +100,8 @@ static int all_tests(struct bench *b, snug_model *m, const struct snug_model_inf
             if (b->prompts[i]) status = one_test(b, m, info, (uint32_t[]){ b->prompts[i], 0, depth });
         for (size_t i = 0; i < b->n_gens && !status; i++)
             if (b->gens[i]) status = one_test(b, m, info, (uint32_t[]){ 0, b->gens[i], depth });
-        for (size_t i = 0; i < b->n_pg && !status; i++) status = one_test(b, m, info, (uint32_t[]){ b->pg[i][0], b->pg[i][1], depth });
+        for (size_t i = 0; i < b->n_pg && !status; i++) status = one_test(b, m, info, (uint32_t[]){ b->pg[i][0],
+                b->pg[i][1], depth });
         if (status) return status;
     }
     return 0;
@@ -113,7 +123,8 @@ static int with_threads(struct bench *b, uint32_t threads) {
     if (snug_measure_machine(threads, &b->machine, &error)) return cli_fail(&error);
     b->open.threads = b->machine.threads;
     if (b->form == FORM_MD)
-        fprintf(stderr, "%s (%s), %u threads: memory %.1f GB/s, int8 %.0f GOPS, float %.0f GFLOPS\n", b->machine.cpu, b->machine.features,
+        fprintf(stderr, "%s (%s), %u threads: memory %.1f GB/s, int8 %.0f GOPS, float %.0f GFLOPS\n", b->machine.cpu,
+                b->machine.features,
                 b->machine.threads, b->machine.read_gb_s, b->machine.int8_gops, b->machine.f32_gflops);
     if (!b->machines) b->machines = machine_json(&b->machine);
     int status = 0;
@@ -128,7 +139,8 @@ int cmd_bench(const struct opts *o) {
     if (!status) print_head(&b);
     for (size_t i = 0; i < b.n_threads && !status; i++) status = with_threads(&b, b.threads[i]);
     if (!status && b.form == FORM_JSON)
-        status = cli_json(json_pack("{s:O, s:s, s:O}", "machine", b.machines, "model", opts_operand(o, 0), "results", b.results));
+        status = cli_json(json_pack("{s:O, s:s, s:O}", "machine", b.machines, "model", opts_operand(o, 0), "results",
+                                    b.results));
     json_decref(b.machines);
     json_decref(b.results);
     return status ? status : cli_flush();

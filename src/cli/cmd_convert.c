@@ -4,7 +4,8 @@
 #include "cli/cli.h"
 
 int cmd_convert(const struct opts *o) {
-    struct snug_convert_options c = { .out = opts_str(o, "--output"), .outtype = opts_str(o, "--outtype"), .force = opts_has(o, "--force"),
+    struct snug_convert_options c = { .out = opts_str(o, "--output"), .outtype = opts_str(o, "--outtype"),
+                                      .force = opts_has(o, "--force"),
                                       .progress = cli_progress() };
     struct snug_convert_result r;
     struct snug_error error;
@@ -17,11 +18,13 @@ int cmd_convert(const struct opts *o) {
     cli_progress_end();
     int status;
     if (opts_has(o, "--json")) {
-        status = cli_json(json_pack("{s:s, s:I, s:i, s:I, s:f}", "file", r.file, "file_bytes", (json_int_t)r.file_bytes, "files", (int)r.n_files,
+        status = cli_json(json_pack("{s:s, s:I, s:i, s:I, s:f}", "file", r.file, "file_bytes",
+                                    (json_int_t)r.file_bytes, "files", (int)r.n_files,
                                     "tensors", (json_int_t)r.tensors, "seconds", r.seconds));
     } else {
         char size[16];
-        printf("%s: %s, %llu tensors, %u file%s, %.1f s\n", r.file, format_bytes(r.file_bytes, size, sizeof size), (unsigned long long)r.tensors,
+        printf("%s: %s, %llu tensors, %u file%s, %.1f s\n", r.file, format_bytes(r.file_bytes, size, sizeof size),
+               (unsigned long long)r.tensors,
                r.n_files, r.n_files == 1 ? "" : "s", r.seconds);
         status = cli_flush();
     }

@@ -17,20 +17,25 @@ static int print_text(const struct snug_eval_result *r) {
         printf("Mean PPL(Q)/PPL(base)         : %10.6f\n", r->ppl / r->ref_ppl);
         puts("\n====== KL divergence statistics ======");
         printf("Mean    KLD: %10.6f \302\261 %10.6f\n", r->kld.mean, r->kld.error);
-        printf("Maximum KLD: %10.6f\n99.9%%   KLD: %10.6f\n99.0%%   KLD: %10.6f\n90.0%%   KLD: %10.6f\nMedian  KLD: %10.6f\n", r->kld.max,
-               r->kld.p999, r->kld.p99, r->kld.p90, r->kld.median);
+        printf("Maximum KLD: %10.6f\n99.9%%   KLD: %10.6f\n99.0%%   KLD: %10.6f\n", r->kld.max, r->kld.p999,
+               r->kld.p99);
+        printf("90.0%%   KLD: %10.6f\nMedian  KLD: %10.6f\n", r->kld.p90, r->kld.median);
         puts("\n====== Token probability statistics ======");
-        printf("Mean    \316\224p: %6.3f %%\nRMS \316\224p    : %6.3f %%\nSame top p: %6.3f %%\n\n", r->dp_mean, r->dp_rms, r->top1);
+        printf("Mean    \316\224p: %6.3f %%\nRMS \316\224p    : %6.3f %%\nSame top p: %6.3f %%\n\n", r->dp_mean,
+               r->dp_rms, r->top1);
     }
     printf("Final estimate: PPL = %.4lf +/- %.5lf\n", r->ppl, r->ppl_error);
     return cli_flush();
 }
 
 static int print_json(const struct snug_eval_result *r) {
-    json_t *j = json_pack("{s:f, s:f, s:I, s:i}", "ppl", r->ppl, "ppl_error", r->ppl_error, "tokens", (json_int_t)r->tokens, "chunks", (int)r->chunks);
+    json_t *j = json_pack("{s:f, s:f, s:I, s:i}", "ppl", r->ppl, "ppl_error", r->ppl_error, "tokens",
+                          (json_int_t)r->tokens, "chunks", (int)r->chunks);
     if (r->has_ref)
-        json_object_update_new(j, json_pack("{s:f, s:{s:f, s:f, s:f, s:f, s:f, s:f, s:f}, s:f, s:f, s:f}", "ppl_ref", r->ref_ppl, "kld",
-            "mean", r->kld.mean, "error", r->kld.error, "median", r->kld.median, "p90", r->kld.p90, "p99", r->kld.p99, "p999",
+        json_object_update_new(j, json_pack("{s:f, s:{s:f, s:f, s:f, s:f, s:f, s:f, s:f}, s:f, s:f, s:f}", "ppl_ref",
+                                            r->ref_ppl, "kld",
+            "mean", r->kld.mean, "error", r->kld.error, "median", r->kld.median, "p90", r->kld.p90, "p99", r->kld.p99,
+                "p999",
             r->kld.p999, "max", r->kld.max, "top1", r->top1, "dp_mean", r->dp_mean, "dp_rms", r->dp_rms));
     return cli_json(j);
 }
@@ -41,8 +46,10 @@ static bool go_on(void *user, const char *what, double done, double total) {
 }
 
 int cmd_eval(const struct opts *o) {
-    struct snug_eval_options v = { .ref = opts_str(o, "--ref"), .text_file = opts_str(o, "--file"), .ids_file = opts_str(o, "--ids"),
-        .save_logits = opts_str(o, "--save-logits"), .save_base = opts_str(o, "--save-base"), .base = opts_str(o, "--base"),
+    struct snug_eval_options v = { .ref = opts_str(o, "--ref"), .text_file = opts_str(o, "--file"),
+                                   .ids_file = opts_str(o, "--ids"),
+        .save_logits = opts_str(o, "--save-logits"), .save_base = opts_str(o, "--save-base"), .base = opts_str(o,
+                "--base"),
         .progress = { .step = go_on } };
     struct err e;
     struct snug_error error;

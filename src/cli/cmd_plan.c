@@ -17,11 +17,13 @@ static void print_model(const struct snug_plan_result *p) {
     if (!p->n_devices) {
         printf("%.4g billion weights\n", (double)p->model.parameters * 1e-9);
     } else {
-        printf("%s: %s, %llu weights, %.2f bits per weight\n\n", p->model.name, p->model.arch, (unsigned long long)p->model.parameters,
+        printf("%s: %s, %llu weights, %.2f bits per weight\n\n", p->model.name, p->model.arch,
+               (unsigned long long)p->model.parameters,
                p->model.bits_per_weight);
         for (size_t i = 0; i < p->n_parts; i++) printf("  %-12s %10s\n", p->parts[i].part, gb(p->parts[i].bytes));
     }
-    printf("\n  at 32 bits %s, 16 bits %s, 8 bits %s, 4 bits %s\n\n", gb(p->sizes.f32), gb(p->sizes.f16), gb(p->sizes.q8), gb(p->sizes.q4));
+    printf("\n  at 32 bits %s, 16 bits %s, 8 bits %s, 4 bits %s\n\n", gb(p->sizes.f32), gb(p->sizes.f16),
+           gb(p->sizes.q8), gb(p->sizes.q4));
 }
 
 static void print_devices(const struct snug_plan_result *p) {
@@ -29,12 +31,14 @@ static void print_devices(const struct snug_plan_result *p) {
     printf("  %-32s %10s %10s %10s %10s %10s\n", "device", "weights", "KV cache", "compute", "total", "memory");
     for (size_t i = 0; i < p->n_devices; i++) {
         const struct snug_plan_device *d = &p->devices[i];
-        printf("  %-32.32s %10s %10s %10s %10s %10s\n", d->name, gb(d->weights_bytes), gb(d->kv_bytes), gb(d->compute_bytes), gb(d->total_bytes),
+        printf("  %-32.32s %10s %10s %10s %10s %10s\n", d->name, gb(d->weights_bytes), gb(d->kv_bytes),
+               gb(d->compute_bytes), gb(d->total_bytes),
                gb(d->memory_bytes));
     }
     if (p->gpu_layers) printf("\n  %u of %u layers on the GPU\n", p->gpu_layers, p->n_layer);
     printf("\n%s%s%s\n", p->fits ? "It fits." : "It does not fit: ", p->fits ? "" : p->why, p->fits ? "" : ".");
-    if (p->decode_tok_s > 0) printf("Here: about %.1f tokens/s generating, %.0f tokens/s reading the prompt.\n", p->decode_tok_s, p->prefill_tok_s);
+    if (p->decode_tok_s > 0) printf("Here: about %.1f tokens/s generating, %.0f tokens/s reading the prompt.\n",
+                                    p->decode_tok_s, p->prefill_tok_s);
     putchar('\n');
 }
 
@@ -58,8 +62,10 @@ static json_t *devices_json(const struct snug_plan_result *p) {
     json_t *all = json_array();
     for (size_t i = 0; i < p->n_devices; i++) {
         const struct snug_plan_device *d = &p->devices[i];
-        json_array_append_new(all, json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I}", "name", d->name, "kind", d->kind, "memory_bytes",
-            (json_int_t)d->memory_bytes, "weights_bytes", (json_int_t)d->weights_bytes, "kv_bytes", (json_int_t)d->kv_bytes, "compute_bytes",
+        json_array_append_new(all, json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I}", "name", d->name, "kind", d->kind,
+                                             "memory_bytes",
+            (json_int_t)d->memory_bytes, "weights_bytes", (json_int_t)d->weights_bytes, "kv_bytes",
+                (json_int_t)d->kv_bytes, "compute_bytes",
             (json_int_t)d->compute_bytes, "total_bytes", (json_int_t)d->total_bytes));
     }
     return all;
@@ -69,8 +75,10 @@ static json_t *budgets_json(const struct snug_plan_result *p) {
     json_t *all = json_array();
     for (size_t i = 0; i < p->n_budgets; i++) {
         const struct snug_plan_budget *b = &p->budgets[i];
-        json_array_append_new(all, json_pack("{s:I, s:I, s:I, s:f, s:b, s:i, s:s}", "vram", (json_int_t)b->vram, "ram", (json_int_t)b->ram, "bytes",
-            (json_int_t)b->bytes, "max_bits_per_weight", b->max_bits_per_weight, "reachable", b->reachable, "max_ctx", (int)b->max_ctx, "command",
+        json_array_append_new(all, json_pack("{s:I, s:I, s:I, s:f, s:b, s:i, s:s}", "vram", (json_int_t)b->vram, "ram",
+                                             (json_int_t)b->ram, "bytes",
+            (json_int_t)b->bytes, "max_bits_per_weight", b->max_bits_per_weight, "reachable", b->reachable, "max_ctx",
+                (int)b->max_ctx, "command",
             b->command));
     }
     return all;
@@ -79,17 +87,24 @@ static json_t *budgets_json(const struct snug_plan_result *p) {
 static json_t *parts_json(const struct snug_plan_result *p) {
     json_t *all = json_array();
     for (size_t i = 0; i < p->n_parts; i++)
-        json_array_append_new(all, json_pack("{s:s, s:I, s:I}", "part", p->parts[i].part, "bytes", (json_int_t)p->parts[i].bytes, "parameters",
+        json_array_append_new(all, json_pack("{s:s, s:I, s:I}", "part", p->parts[i].part, "bytes",
+                                             (json_int_t)p->parts[i].bytes, "parameters",
                                              (json_int_t)p->parts[i].parameters));
     return all;
 }
 
 static int print_json(const struct snug_plan_result *p) {
-    return cli_json(json_pack("{s:{s:s, s:s, s:I, s:I, s:f}, s:i, s:s, s:o, s:b, s:s, s:i, s:i, s:{s:f, s:f}, s:{s:I, s:I, s:I, s:I}, s:o, s:o}",
-        "model", "name", p->model.name, "arch", p->model.arch, "parameters", (json_int_t)p->model.parameters, "file_bytes",
-        (json_int_t)p->model.file_bytes, "bits_per_weight", p->model.bits_per_weight, "context", (int)p->context, "kv_type", p->kv_type, "devices",
-        devices_json(p), "fits", p->fits, "why", p->why, "gpu_layers", (int)p->gpu_layers, "layers", (int)p->n_layer, "predicted", "decode_tok_s",
-        p->decode_tok_s, "prefill_tok_s", p->prefill_tok_s, "sizes", "f32", (json_int_t)p->sizes.f32, "f16", (json_int_t)p->sizes.f16, "q8",
+    return cli_json(json_pack(
+        "{s:{s:s, s:s, s:I, s:I, s:f}, s:i, s:s, s:o, s:b, s:s, s:i, s:i, s:{s:f, s:f}, s:{s:I, s:I, s:I, s:I},"
+        " s:o, s:o}",
+        "model", "name", p->model.name, "arch", p->model.arch, "parameters", (json_int_t)p->model.parameters,
+            "file_bytes",
+        (json_int_t)p->model.file_bytes, "bits_per_weight", p->model.bits_per_weight, "context", (int)p->context,
+            "kv_type", p->kv_type, "devices",
+        devices_json(p), "fits", p->fits, "why", p->why, "gpu_layers", (int)p->gpu_layers, "layers", (int)p->n_layer,
+            "predicted", "decode_tok_s",
+        p->decode_tok_s, "prefill_tok_s", p->prefill_tok_s, "sizes", "f32", (json_int_t)p->sizes.f32, "f16",
+            (json_int_t)p->sizes.f16, "q8",
         (json_int_t)p->sizes.q8, "q4", (json_int_t)p->sizes.q4, "budgets", budgets_json(p), "parts", parts_json(p)));
 }
 

@@ -58,11 +58,13 @@ static int print_text(const struct snug_quantize_result *r, bool written) {
     if (n) putchar('\n');
     for (size_t i = 0; i < n; i++) {
         count_types(r, &kinds[i]);
-        printf("  %-14.*s %10s  %5.2f bpw  %s\n", (int)kinds[i].name.n, kinds[i].name.p, format_bytes(kinds[i].bytes, size, sizeof size),
+        printf("  %-14.*s %10s  %5.2f bpw  %s\n", (int)kinds[i].name.n, kinds[i].name.p, format_bytes(kinds[i].bytes,
+                size, sizeof size),
                8 * (double)kinds[i].bytes / (double)kinds[i].parameters, kinds[i].types);
     }
     if (r->file_bytes)
-        printf("\n%s%s: %llu bytes, %.3f bits per weight, %.1f s\n", written ? "" : "would write ", r->file, (unsigned long long)r->file_bytes,
+        printf("\n%s%s: %llu bytes, %.3f bits per weight, %.1f s\n", written ? "" : "would write ", r->file,
+               (unsigned long long)r->file_bytes,
                r->bits_per_weight, r->seconds);
     if (r->predicted_kld >= 0) printf("predicted KL divergence: %.5f\n", r->predicted_kld);
     if (r->measured_kld >= 0) printf("measured KL divergence:  %.5f\n", r->measured_kld);
@@ -77,15 +79,18 @@ static int print_json(const struct snug_quantize_result *r) {
         json_array_append_new(tensors, json_pack("{s:s, s:s, s:f, s:o, s:I}", "name", t->name, "type", t->type, "bpw",
                                                  t->bpw, "rfn_error", rfn, "bytes", (json_int_t)t->bytes));
     }
-    json_t *j = json_pack("{s:s, s:I, s:I, s:f, s:f, s:o, s:I, s:f, s:I}", "file", r->file ? r->file : "", "file_bytes", (json_int_t)r->file_bytes,
-        "target_bytes", (json_int_t)r->target_bytes, "bits_per_weight", r->bits_per_weight, "min_bits_per_weight", r->min_bits_per_weight, "tensors",
+    json_t *j = json_pack("{s:s, s:I, s:I, s:f, s:f, s:o, s:I, s:f, s:I}", "file", r->file ? r->file : "",
+                          "file_bytes", (json_int_t)r->file_bytes,
+        "target_bytes", (json_int_t)r->target_bytes, "bits_per_weight", r->bits_per_weight, "min_bits_per_weight",
+            r->min_bits_per_weight, "tensors",
         tensors, "tries", (json_int_t)r->tries, "seconds", r->seconds, "peak_rss_bytes", (json_int_t)r->peak_rss_bytes);
     json_object_set_new(j, "predicted_kld", r->predicted_kld >= 0 ? json_real(r->predicted_kld) : json_null());
     if (r->measured_kld >= 0) json_object_set_new(j, "measured_kld", json_real(r->measured_kld));
     return cli_json(j);
 }
 
-static enum err_code read_options(const struct opts *o, struct snug_quantize_options *q, const char **keep, struct err *e) {
+static enum err_code read_options(const struct opts *o, struct snug_quantize_options *q, const char **keep,
+                                  struct err *e) {
     uint32_t threads = 0;
     TRY(opts_one_operand(o, "a model", &q->model, e));
     TRY(opts_f64(o, "--bpw", 0.5, 32, &q->bits_per_weight, e));
@@ -106,10 +111,13 @@ static enum err_code read_options(const struct opts *o, struct snug_quantize_opt
 int cmd_quantize(const struct opts *o) {
     const char *keep[MAX_KEEP];
     bool json = opts_has(o, "--json");
-    struct snug_quantize_options q = { .out = opts_str(o, "--output"), .type = opts_str(o, "--type"), .pure = opts_has(o, "--pure"),
-        .calib = opts_str(o, "--calib"), .measurement = opts_str(o, "--measurement"), .measure_only = opts_has(o, "--measure-only"),
+    struct snug_quantize_options q = { .out = opts_str(o, "--output"), .type = opts_str(o, "--type"),
+                                       .pure = opts_has(o, "--pure"),
+        .calib = opts_str(o, "--calib"), .measurement = opts_str(o, "--measurement"), .measure_only = opts_has(o,
+                "--measure-only"),
         .dry_run = opts_has(o, "--dry-run"), .force = opts_has(o, "--force"), .no_resume = opts_has(o, "--no-resume"),
-        .check = opts_has(o, "--check"), .progress = cli_progress(), .on_try = print_try, .user = json ? stderr : stdout };
+        .check = opts_has(o, "--check"), .progress = cli_progress(), .on_try = print_try, .user = json ? stderr
+            : stdout };
     struct snug_quantize_result r;
     struct snug_error error;
     struct err e;

@@ -29,14 +29,16 @@ static enum err_code read_prompt(struct run *r, struct err *e) {
         r->gen.prompt = p;
         r->gen.prompt_bytes = strlen(p);
     } else {
-        if (!file && isatty(STDIN_FILENO)) return err_set(e, ERR_USAGE, "no prompt: give one with -p TEXT or -f FILE (chat comes later)");
+        if (!file && isatty(STDIN_FILENO))
+            return err_set(e, ERR_USAGE, "no prompt: give one with -p TEXT or -f FILE (chat comes later)");
         TRY(cli_read_text(file, &r->text, &r->gen.prompt_bytes, e));
         r->gen.prompt = r->text;
     }
     return r->gen.prompt_bytes ? ERR_NONE : err_set(e, ERR_USAGE, "the prompt is empty");
 }
 
-static enum err_code set_f32(const struct opts *o, const char *name, double min, double max, float *out, unsigned *set, unsigned bit,
+static enum err_code set_f32(const struct opts *o, const char *name, double min, double max, float *out, unsigned *set,
+                             unsigned bit,
                              struct err *e) {
     double v = 0;
     if (!opts_has(o, name)) return ERR_NONE;
@@ -89,7 +91,8 @@ static enum err_code read_options(struct run *r, struct err *e) {
 
 /* As Go prints a time.Duration: 1.234567s, 12.3ms, 1m2.5s. */
 static const char *duration(uint64_t ns, char *buf, size_t size) {
-    if (ns >= 60000000000ull) snprintf(buf, size, "%llum%gs", (unsigned long long)(ns / 60000000000ull), (double)(ns % 60000000000ull) * 1e-9);
+    if (ns >= 60000000000ull) snprintf(buf, size, "%llum%gs", (unsigned long long)(ns / 60000000000ull),
+                                       (double)(ns % 60000000000ull) * 1e-9);
     else if (ns >= 1000000000) snprintf(buf, size, "%.9gs", (double)ns * 1e-9);
     else if (ns >= 1000000) snprintf(buf, size, "%.9gms", (double)ns * 1e-6);
     else snprintf(buf, size, "%.6g\302\265s", (double)ns * 1e-3);
@@ -114,7 +117,8 @@ static void print_statistics(const struct snug_generate_result *g, double read_g
     fprintf(stderr, "eval count:           %zu token(s)\n", g->generated_tokens);
     fprintf(stderr, "eval duration:        %s\n", duration(g->eval_ns, t, sizeof t));
     fprintf(stderr, "eval rate:            %.2f tokens/s\n", per_second(g->generated_tokens, g->eval_ns));
-    fprintf(stderr, "read per token:       %.3f MB, %.0f%% of the memory's %.1f GB/s\n", (double)g->bytes_per_token * 1e-6,
+    fprintf(stderr, "read per token:       %.3f MB, %.0f%% of the memory's %.1f GB/s\n",
+            (double)g->bytes_per_token * 1e-6,
             100 * share_of_limit(g, read_gb_s), read_gb_s);
     fprintf(stderr, "seed:                 %llu\n", (unsigned long long)g->seed);
 }
@@ -122,11 +126,15 @@ static void print_statistics(const struct snug_generate_result *g, double read_g
 static int print_json(const struct snug_generate_result *g, double read_gb_s) {
     json_t *tokens = json_array();
     for (size_t i = 0; i < g->generated_tokens; i++) json_array_append_new(tokens, json_integer(g->tokens[i]));
-    return cli_json(json_pack("{s:s%, s:o, s:I, s:I, s:s, s:I, s:I, s:I, s:I, s:f, s:I, s:I, s:I}", "text", g->text, g->text_bytes,
-        "tokens", tokens, "prompt_tokens", (json_int_t)g->prompt_tokens, "generated_tokens", (json_int_t)g->generated_tokens,
-        "stop_reason", snug_stop_name(g->stop), "load_ns", (json_int_t)g->load_ns, "prompt_eval_ns", (json_int_t)g->prompt_eval_ns,
+    return cli_json(json_pack("{s:s%, s:o, s:I, s:I, s:s, s:I, s:I, s:I, s:I, s:f, s:I, s:I, s:I}", "text", g->text,
+                              g->text_bytes,
+        "tokens", tokens, "prompt_tokens", (json_int_t)g->prompt_tokens, "generated_tokens",
+            (json_int_t)g->generated_tokens,
+        "stop_reason", snug_stop_name(g->stop), "load_ns", (json_int_t)g->load_ns, "prompt_eval_ns",
+            (json_int_t)g->prompt_eval_ns,
         "eval_ns", (json_int_t)g->eval_ns, "bytes_per_token", (json_int_t)g->bytes_per_token, "share_of_limit",
-        share_of_limit(g, read_gb_s), "seed", (json_int_t)g->seed, "buffer_bytes", (json_int_t)g->buffer_bytes, "mapped_bytes",
+        share_of_limit(g, read_gb_s), "seed", (json_int_t)g->seed, "buffer_bytes", (json_int_t)g->buffer_bytes,
+            "mapped_bytes",
         (json_int_t)g->mapped_bytes));
 }
 
@@ -153,7 +161,8 @@ int cmd_run(const struct opts *o) {
     enum err_code rc = opts_one_operand(o, "a model", &path, &e);
     if (!rc) rc = read_options(&r, &e);
     int status = rc ? cli_fail_usage(&e) : 0;
-    if (!rc && (snug_open(path, &r.open, &model, &error) || snug_generate(model, &r.gen, &g, &error))) status = cli_fail(&error);
+    if (!rc && (snug_open(path, &r.open, &model, &error) || snug_generate(model, &r.gen, &g,
+                                                                          &error))) status = cli_fail(&error);
     else if (!rc) status = report(&r, &g);
     snug_generate_free(&g);
     snug_close(model);

@@ -18,7 +18,8 @@ static int print_table(const struct snug_file *f) {
     for (size_t i = 0; i < f->n_meta; i++) {
         char value[VALUE_WIDTH * 4 + 1];
         size_t n = strlen(f->meta[i].value);
-        snprintf(value, sizeof value, "%.*s", (int)(n > VALUE_WIDTH ? utf8_complete(f->meta[i].value, VALUE_WIDTH) : n), f->meta[i].value);
+        snprintf(value, sizeof value, "%.*s", (int)(n > VALUE_WIDTH ? utf8_complete(f->meta[i].value, VALUE_WIDTH)
+                                                    : n), f->meta[i].value);
         for (char *c = value; *c; c++)
             if ((unsigned char)*c < ' ') *c = ' ';
         printf("%-44s %s%s\n", f->meta[i].key, value, n > VALUE_WIDTH ? "..." : "");
@@ -26,7 +27,8 @@ static int print_table(const struct snug_file *f) {
     putchar('\n');
     for (size_t i = 0; i < f->n_tensors; i++) print_shape(&f->tensors[i]);
     char size[16];
-    printf("\n%zu tensors, %llu weights, %s\n", f->n_tensors, (unsigned long long)f->parameters, format_bytes(f->file_bytes, size, sizeof size));
+    printf("\n%zu tensors, %llu weights, %s\n", f->n_tensors, (unsigned long long)f->parameters,
+           format_bytes(f->file_bytes, size, sizeof size));
     return cli_flush();
 }
 
@@ -38,13 +40,16 @@ static json_t *shape_json(const struct snug_tensor *t) {
 
 static int print_json(const struct snug_file *f) {
     json_t *meta = json_object(), *tensors = json_array();
-    for (size_t i = 0; i < f->n_meta; i++) json_object_set_new(meta, f->meta[i].key, json_loads(f->meta[i].json, JSON_DECODE_ANY, NULL));
+    for (size_t i = 0; i < f->n_meta; i++) json_object_set_new(meta, f->meta[i].key, json_loads(f->meta[i].json,
+            JSON_DECODE_ANY, NULL));
     for (size_t i = 0; i < f->n_tensors; i++) {
         const struct snug_tensor *t = &f->tensors[i];
-        json_array_append_new(tensors, json_pack("{s:s, s:s, s:o, s:I}", "name", t->name, "type", t->type, "shape", shape_json(t), "bytes",
+        json_array_append_new(tensors, json_pack("{s:s, s:s, s:o, s:I}", "name", t->name, "type", t->type, "shape",
+                                                 shape_json(t), "bytes",
                                                  (json_int_t)t->bytes));
     }
-    return cli_json(json_pack("{s:o, s:o, s:I, s:I}", "metadata", meta, "tensors", tensors, "parameters", (json_int_t)f->parameters,
+    return cli_json(json_pack("{s:o, s:o, s:I, s:I}", "metadata", meta, "tensors", tensors, "parameters",
+                              (json_int_t)f->parameters,
                               "file_bytes", (json_int_t)f->file_bytes));
 }
 

@@ -1,5 +1,5 @@
-/* Options from the table. See opt.h. A line of the table has its fields between " | ": "command | NAME | operands | what
- * it does" or "option | NAMES of commands or * | spellings | argument or - | what it does". */
+/* Options from the table. See opt.h. A line of the table has its fields between " | ": "command | NAME | operands |
+ * what it does" or "option | NAMES of commands or * | spellings | argument or - | what it does". */
 #include "cli/opt.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -184,7 +184,8 @@ const char *opts_operand(const struct opts *o, size_t i) { return o->operands[i]
 
 enum err_code opts_one_operand(const struct opts *o, const char *what, const char **out, struct err *e) {
     if (o->n_operands == 0) return err_set(e, ERR_USAGE, "%s is missing: see --help", what);
-    if (o->n_operands > 1) return err_set(e, ERR_USAGE, "unexpected \"%s\" after \"%s\"", o->operands[1], o->operands[0]);
+    if (o->n_operands > 1) return err_set(e, ERR_USAGE, "unexpected \"%s\" after \"%s\"", o->operands[1],
+                                          o->operands[0]);
     *out = o->operands[0];
     return ERR_NONE;
 }
@@ -203,7 +204,8 @@ enum err_code opts_i64(const struct opts *o, const char *name, int64_t min, int6
     return ERR_NONE;
 }
 
-enum err_code opts_u32(const struct opts *o, const char *name, uint32_t min, uint32_t max, uint32_t *out, struct err *e) {
+enum err_code opts_u32(const struct opts *o, const char *name, uint32_t min, uint32_t max, uint32_t *out,
+                       struct err *e) {
     int64_t v = *out;
     TRY(opts_i64(o, name, min, max, &v, e));
     *out = (uint32_t)v;
@@ -225,14 +227,16 @@ enum err_code opts_bytes(const struct opts *o, const char *name, uint64_t *out, 
     return text ? err_where(e, parse_bytes(text, out, e), "%s", name) : ERR_NONE;
 }
 
-enum err_code opts_u32_list(const struct opts *o, const char *name, uint32_t *out, size_t max_n, size_t *n, struct err *e) {
+enum err_code opts_u32_list(const struct opts *o, const char *name, uint32_t *out, size_t max_n, size_t *n,
+                            struct err *e) {
     const char *text = opts_str(o, name);
     if (!text) return ERR_NONE;
     for (*n = 0;;) {
         char *end;
         long long v = strtoll(text, &end, 10);
         if (end == text || (*end && *end != ',') || v < 0 || v > UINT32_MAX || *n == max_n)
-            return err_set(e, ERR_USAGE, "%s %s: up to %zu whole numbers separated by commas are needed", name, opts_str(o, name), max_n);
+            return err_set(e, ERR_USAGE, "%s %s: up to %zu whole numbers separated by commas are needed", name,
+                           opts_str(o, name), max_n);
         out[(*n)++] = (uint32_t)v;
         if (!*end) return ERR_NONE;
         text = end + 1;
@@ -253,14 +257,16 @@ static void print_option(const struct line *l) {
         n += snprintf(left + n, sizeof left - n, "%.*s%s", (int)w.n, w.p, words.n ? ", " : "");
     }
     if (has_value) snprintf(left + n, sizeof left - n, " %.*s", (int)l->field[3].n, l->field[3].p);
-    printf(strlen(left) < 30 ? "%-30s %.*s\n" : "%s\n                               %.*s\n", left, (int)l->field[4].n, l->field[4].p);
+    printf(strlen(left) < 30 ? "%-30s %.*s\n" : "%s\n                               %.*s\n", left, (int)l->field[4].n,
+           l->field[4].p);
 }
 
 static void print_commands(void) {
     puts("snug fits a large language model into the memory you have, and runs it there.\n\nusage: snug COMMAND ...\n");
     struct str t = table_start();
     for (struct line l; next_line(&t, &l);)
-        if (is_command(&l, NULL)) printf("  %-10.*s %.*s\n", (int)l.field[1].n, l.field[1].p, (int)l.field[3].n, l.field[3].p);
+        if (is_command(&l, NULL)) printf("  %-10.*s %.*s\n", (int)l.field[1].n, l.field[1].p, (int)l.field[3].n,
+                                         l.field[3].p);
     puts("\nsnug COMMAND --help says more. Sizes are written 22G (10^9 bytes) or 22GiB (2^30).");
 }
 
@@ -273,7 +279,8 @@ bool opts_help(const char *command) {
     struct str t = table_start();
     for (struct line l; next_line(&t, &l);) {
         if (is_command(&l, command))
-            printf("usage: snug %s %.*s [OPTIONS]\n\n%.*s\n\n", command, (int)l.field[2].n, l.field[2].p, (int)l.field[3].n, l.field[3].p);
+            printf("usage: snug %s %.*s [OPTIONS]\n\n%.*s\n\n", command, (int)l.field[2].n, l.field[2].p,
+                   (int)l.field[3].n, l.field[3].p);
     }
     t = table_start();
     for (struct line l; next_line(&t, &l);)

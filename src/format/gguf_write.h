@@ -57,8 +57,8 @@ size_t gguf_writer_n_files(const struct gguf_writer *w);
 char *gguf_writer_file_path(const struct gguf_writer *w, const char *path, size_t i);
 /* The bytes before the tensor data of the single file, padding included, appended to out. */
 enum err_code gguf_writer_header(struct gguf_writer *w, struct buf *out, struct err *e);
-/* Starts writing to path (split: PREFIX-00001-of-0000N.gguf, PREFIX being path without .gguf). Of what an interrupted run
- * left in its partial files, keeps the tensors that are there to their end, at most *n_done (SIZE_MAX: all), if the
+/* Starts writing to path (split: PREFIX-00001-of-0000N.gguf, PREFIX being path without .gguf). Of what an interrupted
+ * run left in its partial files, keeps the tensors that are there to their end, at most *n_done (SIZE_MAX: all), if the
  * files have exactly the headers they would get now; *n_done says how many were kept. n_done may be NULL: none. The
  * writer may be freed while the stream lives. */
 enum err_code gguf_writer_open(struct gguf_writer *w, const char *path, size_t *n_done, struct tstream **out,

@@ -1,6 +1,7 @@
 #ifndef PLAN_INVENTORY_H
 #define PLAN_INVENTORY_H
-/* What a model's weights weigh: by kind, by layer, and at the smallest types that their shapes allow. Pure arithmetic. */
+/* What a model's weights weigh: by kind, by layer, and at the smallest types that their shapes allow. Pure arithmetic.
+ * */
 #include "model/model.h"
 
 enum { INVENTORY_MAX_PARTS = 8 };

@@ -25,7 +25,9 @@ static uint64_t cache_bytes(const struct hparams *hp, const struct pass_desc *d)
     return round_up(n_cells(d) * row, 64);
 }
 
-uint64_t pass_kv_bytes(const struct hparams *hp, const struct pass_desc *d) { return 2ull * hp->n_layer * cache_bytes(hp, d); }
+uint64_t pass_kv_bytes(const struct hparams *hp, const struct pass_desc *d) {
+    return 2ull * hp->n_layer * cache_bytes(hp, d);
+}
 
 uint64_t pass_kv_token_bytes(const struct hparams *hp, enum qtype kv_type) {
     uint64_t row = 0;
@@ -33,7 +35,8 @@ uint64_t pass_kv_token_bytes(const struct hparams *hp, enum qtype kv_type) {
     return 2ull * hp->n_layer * row;
 }
 
-static tensor_id add_cache(struct pass *p, const struct hparams *hp, const struct pass_desc *d, uint32_t kv_buffer, uint32_t index) {
+static tensor_id add_cache(struct pass *p, const struct hparams *hp, const struct pass_desc *d, uint32_t kv_buffer,
+                           uint32_t index) {
     uint64_t ne[2] = { kv_width(hp), n_cells(d) };
     return graph_kv(p->g, index % 2 ? "v_cache" : "k_cache", d->kv_type, ne, 2,
                     (struct place){ kv_buffer, index * cache_bytes(hp, d) });
@@ -76,10 +79,12 @@ void pass_fini(struct pass *p) {
     memset(p, 0, sizeof *p);
 }
 
-enum err_code pass_memory(struct backend *be, const struct model *m, const struct pass_desc *desc, const struct pass_weights *w,
+enum err_code pass_memory(struct backend *be, const struct model *m, const struct pass_desc *desc,
+                          const struct pass_weights *w,
                           struct pass_memory *out, struct err *e) {
     struct pass_desc d = pass_defaults(&m->hp, desc);
-    if (n_cells(&d) > INT32_MAX) return err_set(e, ERR_USAGE, "%u sequences of %u tokens are too many", d.n_seq, d.n_ctx);
+    if (n_cells(&d) > INT32_MAX) return err_set(e, ERR_USAGE, "%u sequences of %u tokens are too many", d.n_seq,
+                                                d.n_ctx);
     struct pass p = { .n_tok = d.n_batch, .n_out = d.n_out };
     enum err_code rc = pass_build(&p, m, &d, w, 1, e);
     if (!rc)

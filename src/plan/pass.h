@@ -35,12 +35,13 @@ uint32_t pass_n_pages(const struct pass_desc *d); /* pages of one sequence */
 uint64_t pass_kv_bytes(const struct hparams *hp, const struct pass_desc *d);
 /* Bytes of keys and values of one token in all layers. */
 uint64_t pass_kv_token_bytes(const struct hparams *hp, enum qtype kv_type);
-/* The finished graph of n_tok tokens and n_out logits rows; d has its defaults; caches lie in kv_buffer. p is zeroed by the
- * caller and freed with pass_fini, also after an error. */
+/* The finished graph of n_tok tokens and n_out logits rows; d has its defaults; caches lie in kv_buffer. p is zeroed
+ * by the caller and freed with pass_fini, also after an error. */
 enum err_code pass_build(struct pass *p, const struct model *m, const struct pass_desc *d, const struct pass_weights *w,
                          uint32_t kv_buffer, struct err *e);
 void pass_fini(struct pass *p);
 /* What a session of that description takes on a device: the graph of its largest batch. */
-enum err_code pass_memory(struct backend *be, const struct model *m, const struct pass_desc *d, const struct pass_weights *w,
+enum err_code pass_memory(struct backend *be, const struct model *m, const struct pass_desc *d,
+                          const struct pass_weights *w,
                           struct pass_memory *out, struct err *e);
 #endif

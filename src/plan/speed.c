@@ -31,7 +31,8 @@ static enum err_code best_run(struct backend *be, struct program *p, double *sec
 
 struct rig { struct graph *g; struct program *program; uint32_t weights, act, io; };
 
-static enum err_code build(struct rig *r, struct backend *be, enum qtype type, const uint64_t ne[2], uint32_t n_tok, uint64_t bytes,
+static enum err_code build(struct rig *r, struct backend *be, enum qtype type, const uint64_t ne[2], uint32_t n_tok,
+                           uint64_t bytes,
                            struct err *e) {
     TRY(backend_alloc(be, bytes, &r->weights, e));
     TRY(fill(be, r->weights, bytes, e));
@@ -47,10 +48,12 @@ static enum err_code build(struct rig *r, struct backend *be, enum qtype type, c
     return backend_compile(be, r->g, &r->program, e);
 }
 
-enum err_code speed_measure(struct backend *be, enum qtype type, uint64_t n_in, uint32_t n_tok, uint64_t bytes, double *seconds_per_byte,
+enum err_code speed_measure(struct backend *be, enum qtype type, uint64_t n_in, uint32_t n_tok, uint64_t bytes,
+                            double *seconds_per_byte,
                             struct err *e) {
     uint64_t row = 0;
-    if (!qtype_row_bytes(type, n_in, &row)) return err_set(e, ERR_INTERNAL, "a row of %llu is no %s", (unsigned long long)n_in, qtype_name(type));
+    if (!qtype_row_bytes(type, n_in, &row)) return err_set(e, ERR_INTERNAL, "a row of %llu is no %s",
+                                                           (unsigned long long)n_in, qtype_name(type));
     uint64_t ne[2] = { n_in, bytes / row ? bytes / row : 1 };
     struct rig r = { 0 };
     double seconds = 0;

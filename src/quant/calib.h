@@ -19,8 +19,8 @@ struct calib_tokens {
 };
 
 /* Reads and tokenizes the text as one stream, cuts it into windows of `length` and takes `rows` of them, evenly spread.
- * Where the model wants BOS it takes the first place of each window. Conversations become lines "role: content". Errors:
- * a text shorter than one window, ids beyond the vocabulary, text for a model without tokenizer. */
+ * Where the model wants BOS it takes the first place of each window. Conversations become lines "role: content".
+ * Errors: a text shorter than one window, ids beyond the vocabulary, text for a model without tokenizer. */
 enum err_code calib_open(const struct engine *en, const struct calib_options *o, struct calib_tokens *out,
                          struct err *e);
 void calib_close(struct calib_tokens *c);

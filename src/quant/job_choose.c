@@ -63,7 +63,8 @@ static enum err_code menu_add(struct menu *m, const struct job *j, size_t tensor
     size_t n = candidates(j, tensor, types, losses), k = 0;
     if (kept != QTYPE_NONE) n = only_kept(kept, types, losses, n);
     if (!n)
-        return err_set(e, ERR_USAGE, "--keep: %s cannot become %s: its weights have fewer bits already, or are too large",
+        return err_set(e, ERR_USAGE,
+                       "--keep: %s cannot become %s: its weights have fewer bits already, or are too large",
                        name, qtype_name(kept));
     for (size_t i = 0; i < n && k < ALLOCATE_MAX_OPTIONS; i++) {
         struct allocate_option *o = &m->options[m->n][k];
@@ -176,7 +177,8 @@ enum err_code job_set_target(struct job *j, enum err_code (*beside)(struct job *
 static enum err_code too_small(const struct job *j, struct err *e) {
     uint64_t target = j->r->target_bytes, least = j->r->least_bytes;
     return err_set(e, ERR_TOO_LARGE, "a target of %llu bytes (%.3f bits per weight) is out of reach: the least is "
-                   "%llu bytes (%.3f bits per weight)", (unsigned long long)target, bpw_of(j, target), (unsigned long long)least, bpw_of(j, least));
+                   "%llu bytes (%.3f bits per weight)", (unsigned long long)target, bpw_of(j, target),
+                       (unsigned long long)least, bpw_of(j, least));
 }
 
 static enum err_code apply(struct job *j, const struct menu *m, struct err *e) {

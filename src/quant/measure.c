@@ -1,8 +1,8 @@
 /* Measuring: the first pass, and the order of the whole.
  *
  * The hidden states of all calibration rows go through the model block by block. While a block runs, statistics of its
- * matrices' inputs are kept; then every type is tried on its matrices, and its weights are let go. Memory is the states,
- * one block, and the statistics of one block. The second pass is probe.c's. */
+ * matrices' inputs are kept; then every type is tried on its matrices, and its weights are let go. Memory is the
+ * states, one block, and the statistics of one block. The second pass is probe.c's. */
 #include "quant/measure.h"
 
 #include <math.h>
@@ -138,7 +138,8 @@ static enum err_code pass_embed(struct pass *p, struct err *e) {
     return ERR_NONE;
 }
 
-static enum err_code run_head(struct pass *p, struct block_runner *head, uint32_t piece, struct tapped *t, struct err *e) {
+static enum err_code run_head(struct pass *p, struct block_runner *head, uint32_t piece, struct tapped *t,
+                              struct err *e) {
     struct measuring *k = p->k;
     uint32_t rows = k->tokens.rows < HEAD_ROWS ? k->tokens.rows : HEAD_ROWS, n_embd = k->en->model->hp.n_embd;
     enum slot slot = measuring_head(k);

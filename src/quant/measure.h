@@ -10,8 +10,8 @@ struct measure_options {
     const char *backend; /* NULL: "cpu"; always run in float */
     unsigned threads;    /* 0: one per physical core; results do not depend on it */
     struct calib_options calib;
-    /* Where the measurement is written (measurement_write) when it is complete. Until then a journal beside it keeps what
-     * is done, so that a killed run goes on. NULL: nothing is written. */
+    /* Where the measurement is written (measurement_write) when it is complete. Until then a journal beside it keeps
+     * what is done, so that a killed run goes on. NULL: nothing is written. */
     const char *file;
     /* Calibrates alone: tensors get importances, no tries, no probes. Nothing is written then: file must be NULL. */
     bool importances_only;
@@ -24,8 +24,8 @@ struct measure_options {
     struct progress progress;
 };
 
-/* Opens path itself, in float arithmetic. *out is the caller's (measurement_free), NULL on error. A weight that is NaN or
- * infinite is ERR_FORMAT and named. ERR_INTERRUPTED when progress says so. After an error the journal stays. */
+/* Opens path itself, in float arithmetic. *out is the caller's (measurement_free), NULL on error. A weight that is NaN
+ * or infinite is ERR_FORMAT and named. ERR_INTERRUPTED when progress says so. After an error the journal stays. */
 enum err_code measure_model(const char *path, const struct measure_options *o, struct measurement **out,
                             struct err *e);
 #endif

@@ -1,8 +1,8 @@
 #ifndef QUANT_MEASUREMENT_H
 #define QUANT_MEASUREMENT_H
 /* What is known of a model before bits are given out: for every matrix the error of its encoding at every type, what
- * such an error does to the model's output, and how large the inputs of its columns are. Made once by measure.h, kept in
- * a file, good for any target. docs/formats/measurement.md. */
+ * such an error does to the model's output, and how large the inputs of its columns are. Made once by measure.h, kept
+ * in a file, good for any target. docs/formats/measurement.md. */
 #include <stdbool.h>
 #include "base/mem.h"
 #include "model/model.h"
@@ -67,8 +67,8 @@ double measured_loss(const struct measured_tensor *t, enum qtype type);
 
 /* Writes path (JSON) and, before it, the importances beside it (measurement_importance_path), each atomically. */
 enum err_code measurement_write(const struct measurement *m, const char *path, struct err *e);
-/* Reads both files back, with everything checked; what was written comes back bit for bit. `model`, if not NULL, must be
- * what was measured: the error says what differs. On error *out is NULL. */
+/* Reads both files back, with everything checked; what was written comes back bit for bit. `model`, if not NULL, must
+ * be what was measured: the error says what differs. On error *out is NULL. */
 enum err_code measurement_read(const char *path, const struct model *model, struct measurement **out, struct err *e);
 /* "NAME.imatrix.gguf" for "NAME.json" or "NAME": a GGUF importance file as llama.cpp reads it. Caller frees (mem_free);
  * NULL when out of memory. */

@@ -1,8 +1,8 @@
 /* The measurement file and the importances beside it.
  *
  * The importances are written first: the JSON file names their hash, so a pair of two runs is noticed. Importances are
- * kept as llama.cpp's tools do, sums of squares and numbers of tokens; stats_importance makes them the same way, so that
- * what is read is bit for bit what was measured. docs/formats/measurement.md. */
+ * kept as llama.cpp's tools do, sums of squares and numbers of tokens; stats_importance makes them the same way, so
+ * that what is read is bit for bit what was measured. docs/formats/measurement.md. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -87,7 +87,8 @@ static const struct tfile_tensor *find_tensor(const struct gguf *g, const char *
     return NULL;
 }
 
-static enum err_code take_importance(const struct gguf *g, struct arena *mem, struct measured_tensor *t, struct err *e) {
+static enum err_code take_importance(const struct gguf *g, struct arena *mem, struct measured_tensor *t,
+                                     struct err *e) {
     char name[SLOT_NAME_BYTES + 8];
     snprintf(name, sizeof name, "%s.in_sum2", t->name);
     const struct tfile_tensor *sums = find_tensor(g, name, t->ne[0]);
@@ -100,7 +101,8 @@ static enum err_code take_importance(const struct gguf *g, struct arena *mem, st
     memcpy(a, sums->data, t->ne[0] * sizeof *a);
     for (uint64_t j = 0; j < t->ne[0]; j++) {
         a[j] /= count;
-        if (!(a[j] >= 0) || !isfinite(a[j])) return err_set(e, ERR_FORMAT, "an importance of %s is %g", t->name, (double)a[j]);
+        if (!(a[j] >= 0) || !isfinite(a[j])) return err_set(e, ERR_FORMAT, "an importance of %s is %g", t->name,
+                                                            (double)a[j]);
     }
     t->importance = a;
     return ERR_NONE;
@@ -178,7 +180,8 @@ static enum err_code read_tensors(const json_t *list, struct measurement *m, boo
     if (!m->tensors || !*has) return err_no_memory(e, n * sizeof *m->tensors);
     for (size_t i = 0; i < n; i++) {
         TRY(read_tensor(json_array_get(list, i), &m->mem, &m->tensors[i], &(*has)[i], e));
-        if (measurement_find(m, m->tensors[i].name)) return err_set(e, ERR_FORMAT, "%s appears twice", m->tensors[i].name);
+        if (measurement_find(m, m->tensors[i].name)) return err_set(e, ERR_FORMAT, "%s appears twice",
+                                                                    m->tensors[i].name);
         m->n_tensors = i + 1;
     }
     return ERR_NONE;
@@ -205,9 +208,11 @@ static enum err_code read_root(const json_t *root, struct measurement *m, bool *
 /* --- Against a model --- */
 
 static enum err_code check_weight(const struct measured_tensor *t, const struct weight *w, struct err *e) {
-    if (!t) return err_set(e, ERR_FORMAT, "it does not know the model's tensor %s: it was made of another model", w->name);
+    if (!t) return err_set(e, ERR_FORMAT, "it does not know the model's tensor %s: it was made of another model",
+                           w->name);
     if (t->ne[0] == w->ne[0] && t->ne[1] == w->ne[1]) return ERR_NONE;
-    return err_set(e, ERR_FORMAT, "it was made of another model: %s is (%llu, %llu) there and (%llu, %llu) here", w->name,
+    return err_set(e, ERR_FORMAT, "it was made of another model: %s is (%llu, %llu) there and (%llu, %llu) here",
+                   w->name,
                    (unsigned long long)t->ne[0], (unsigned long long)t->ne[1], (unsigned long long)w->ne[0],
                    (unsigned long long)w->ne[1]);
 }

@@ -1,4 +1,5 @@
-/* Settings, tries and probes to and from JSON. Numbers are written with all 17 digits, so they come back bit for bit. */
+/* Settings, tries and probes to and from JSON. Numbers are written with all 17 digits, so they come back bit for bit.
+ * */
 #include "quant/measurement_json.h"
 
 #include <inttypes.h>
@@ -13,7 +14,8 @@ json_t *json_of_hash(uint64_t hash) {
 }
 
 json_t *json_of_settings(const struct measured_settings *s) {
-    return json_pack("{s:s, s:o, s:I, s:I, s:I, s:I, s:I}", "source", s->source, "text_hash", json_of_hash(s->text_hash),
+    return json_pack("{s:s, s:o, s:I, s:I, s:I, s:I, s:I}", "source", s->source, "text_hash",
+                     json_of_hash(s->text_hash),
                      "rows", (json_int_t)s->rows, "length", (json_int_t)s->length, "probe_rows",
                      (json_int_t)s->probe_rows, "probe_length", (json_int_t)s->probe_length, "probe_layers",
                      (json_int_t)s->probe_layers);

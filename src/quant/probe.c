@@ -3,8 +3,8 @@
  * A few sequences go through the model as it is, and once more for each matrix with that matrix alone replaced by an
  * encoding of it. A copy of the states starts at the matrix's block and runs through the rest of the model; the
  * divergence of its logits from the reference's is the probe. The copies of many matrices travel together, so that one
- * reading of the weights serves them all: a wave. A wave has as many copies as fit into the memory that calibration took,
- * and begins at the states where its first block begins, so that waves cost reading but no computing.
+ * reading of the weights serves them all: a wave. A wave has as many copies as fit into the memory that calibration
+ * took, and begins at the states where its first block begins, so that waves cost reading but no computing.
  *
  * The work grows with the square of the number of blocks. Where it would exceed that of calibration, only every second
  * block is probed, or fewer; the others get sensitivities between those of their neighbours. */
@@ -87,7 +87,8 @@ static void add_work(const struct measuring *k, double *encoding, double *passin
         uint32_t stage = stage_of(k, i);
         bool block = stage && stage <= k->en->model->hp.n_layer;
         if (block && !is_probed_layer(k, stage - 1)) continue;
-        *encoding += ARRAY_LEN(probe_bpw) * (double)k->m->tensors[i].ne[0] * (double)k->m->tensors[i].ne[1] * ENCODE_COST;
+        *encoding += ARRAY_LEN(probe_bpw) * (double)k->m->tensors[i].ne[0] * (double)k->m->tensors[i].ne[1] *
+                     ENCODE_COST;
         *passing += ARRAY_LEN(probe_bpw) * weights_behind(k, stage) * probe_tokens(k);
     }
 }
@@ -349,7 +350,8 @@ static enum err_code keep(struct probe *p, size_t first, size_t n, struct err *e
     for (size_t i = 0; i < n; i++) {
         const struct job *j = &p->jobs[first + i];
         if (!isfinite(j->kld))
-            return err_set(e, ERR_FORMAT, "the model's output is not finite with %s as %s", t->name, qtype_name(j->type));
+            return err_set(e, ERR_FORMAT, "the model's output is not finite with %s as %s", t->name,
+                           qtype_name(j->type));
         probes[i] = (struct measured_probe){ j->type, j->kld > 0 ? j->kld : 0 };
     }
     t->probes = probes;

@@ -107,7 +107,8 @@ static enum err_code name_bad_weight(const struct work *k, uint64_t piece, struc
         model_read_file_rows(k->w, r, 1, row);
         for (uint64_t j = 0; j < k->w->ne[0]; j++)
             if (!isfinite(row[j])) {
-                enum err_code rc = err_set(e, ERR_FORMAT, "the weight in row %llu, column %llu is %g: the model is damaged",
+                enum err_code rc = err_set(e, ERR_FORMAT,
+                                           "the weight in row %llu, column %llu is %g: the model is damaged",
                                            (unsigned long long)r, (unsigned long long)j, (double)row[j]);
                 return err_where(e, rc, "%s", k->w->src->name);
             }
@@ -189,7 +190,8 @@ static double response(const struct work *k, struct bench *b, const float *rows,
     const struct stats *s = k->inputs;
     int n_in = (int)k->w->ne[0];
     if (!s) return sum_squares(rows, n * k->w->ne[0]);
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)n, (int)s->n_sample, n_in, 1, rows, n_in, s->sample, n_in, 0,
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)n, (int)s->n_sample, n_in, 1, rows, n_in, s->sample,
+                n_in, 0,
                 b->product, (int)s->n_sample);
     return sum_squares(b->product, n * s->n_sample);
 }

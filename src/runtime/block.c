@@ -1,7 +1,8 @@
 /* One piece of a model at a time: embedding, a block, the head.
  *
  * Each piece is a graph over one sequence of fixed length with float caches of its own, rebuilt when the block or a
- * replaced weight changes. The inputs of the matrices are outputs of the graph, so that they can be read after a run. */
+ * replaced weight changes. The inputs of the matrices are outputs of the graph, so that they can be read after a run.
+ * */
 #include "runtime/block.h"
 #include "base/num.h"
 #include "base/os.h"
@@ -221,7 +222,8 @@ enum err_code block_run(struct block_runner *r, uint32_t layer, float *x, block_
     return tap ? give_taps(r, tap, user, e) : ERR_NONE;
 }
 
-enum err_code block_head(struct block_runner *r, const float *x, float *logits, block_tap *tap, void *user, struct err *e) {
+enum err_code block_head(struct block_runner *r, const float *x, float *logits, block_tap *tap, void *user,
+                         struct err *e) {
     TRY(compile_piece(r, PIECE_HEAD, 0, e));
     TRY(run(r, x, logits, e));
     return tap ? give_taps(r, tap, user, e) : ERR_NONE;

@@ -11,7 +11,8 @@ void block_close(struct block_runner *r);
 
 /* Replaces weights for the runs that follow: data holds the matrix of (slot, layer) in `type`, in the row order of the
  * model's file (not of GGUF), and stays borrowed until block_restore. */
-enum err_code block_replace(struct block_runner *r, enum slot s, uint32_t layer, enum qtype type, const void *data, struct err *e);
+enum err_code block_replace(struct block_runner *r, enum slot s, uint32_t layer, enum qtype type, const void *data,
+                            struct err *e);
 void block_restore(struct block_runner *r);
 
 /* Embeds one sequence: ids (length) -> x (n_embd, length). */
@@ -21,7 +22,8 @@ enum err_code block_embed(struct block_runner *r, const int32_t *ids, float *x, 
 typedef void block_tap(void *user, enum slot s, const float *x, uint64_t n_in);
 enum err_code block_run(struct block_runner *r, uint32_t layer, float *x, block_tap *tap, void *user, struct err *e);
 /* Final norm and head: x (n_embd, length) -> logits (n_vocab, length). tap as above, for the head's input. */
-enum err_code block_head(struct block_runner *r, const float *x, float *logits, block_tap *tap, void *user, struct err *e);
+enum err_code block_head(struct block_runner *r, const float *x, float *logits, block_tap *tap, void *user,
+                         struct err *e);
 /* Lets go of the mapped pages of a block's weights. */
 void block_release(struct block_runner *r, uint32_t layer);
 #endif

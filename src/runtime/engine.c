@@ -47,7 +47,8 @@ static enum err_code place_in_device(struct engine *en, struct err *e) {
     const struct model *m = en->model;
     uint64_t total = 0;
     for (uint32_t i = 0; i < m->n_weights; i++)
-        if (!is_vector(&m->weights[i])) total += round_up(backend_weight_bytes(en->be, m->weights[i].type, m->weights[i].ne), 64);
+        if (!is_vector(&m->weights[i])) total += round_up(backend_weight_bytes(en->be, m->weights[i].type,
+                                                                               m->weights[i].ne), 64);
     uint32_t buffer;
     TRY(backend_alloc(en->be, total, &buffer, e));
     en->own_bytes += total;

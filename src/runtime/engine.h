@@ -1,7 +1,7 @@
 #ifndef RUNTIME_ENGINE_H
 #define RUNTIME_ENGINE_H
-/* An engine is a model ready to run: its files mapped, its weights placed on a device, its vocabulary read. Sessions and
- * block runs borrow it; it outlives them. One thread at a time. */
+/* An engine is a model ready to run: its files mapped, its weights placed on a device, its vocabulary read. Sessions
+ * and block runs borrow it; it outlives them. One thread at a time. */
 #include "backend/backend.h"
 #include "model/model.h"
 #include "text/tok.h"

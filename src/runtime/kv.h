@@ -1,7 +1,7 @@
 #ifndef RUNTIME_KV_H
 #define RUNTIME_KV_H
-/* Which cells of the KV caches hold which position of which sequence. Cells come in pages; a sequence takes pages from a
- * common pool as it grows, so sequences of any length share the memory. Pure bookkeeping: no device, no data. */
+/* Which cells of the KV caches hold which position of which sequence. Cells come in pages; a sequence takes pages from
+ * a common pool as it grows, so sequences of any length share the memory. Pure bookkeeping: no device, no data. */
 #include <stdbool.h>
 #include <stdint.h>
 #include "base/err.h"

@@ -15,8 +15,8 @@ struct sample_params {
     int32_t repeat_last_n;    /* tokens that penalties look back over; 0: none, -1: all that the sampler saw */
     uint64_t seed;
 };
-/* llama.cpp's defaults, then what generation_config.json says (generation may be NULL); a seed nobody can guess. A value of
- * the wrong kind in the file is an error that names it. */
+/* llama.cpp's defaults, then what generation_config.json says (generation may be NULL); a seed nobody can guess. A
+ * value of the wrong kind in the file is an error that names it. */
 enum err_code sample_defaults(const struct hf_config *generation, struct sample_params *p, struct err *e);
 
 struct sampler;

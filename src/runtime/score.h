@@ -1,7 +1,7 @@
 #ifndef RUNTIME_SCORE_H
 #define RUNTIME_SCORE_H
-/* Perplexity and Kullback-Leibler divergence, counted as llama.cpp does: the text is cut into windows of n_ctx tokens, BOS
- * takes the first place of each where the model wants it, and the tokens of the second half are scored. */
+/* Perplexity and Kullback-Leibler divergence, counted as llama.cpp does: the text is cut into windows of n_ctx tokens,
+ * BOS takes the first place of each where the model wants it, and the tokens of the second half are scored. */
 #include <stdbool.h>
 #include <stdint.h>
 #include "base/log.h"
@@ -18,9 +18,10 @@ struct windows {
 static inline uint32_t windows_first(const struct windows *w) { return w->n_ctx / 2; }
 static inline uint32_t windows_rows(const struct windows *w) { return w->n_ctx - windows_first(w) - 1; }
 
-/* Cuts ids into windows. At least two are needed (ERR_USAGE says how many tokens there are); max_windows 0: all. bos < 0:
- * none. *out is the caller's (mem_free). */
-enum err_code windows_cut(const int32_t *ids, size_t n, uint32_t n_ctx, uint32_t max_windows, int32_t bos, int32_t **out,
+/* Cuts ids into windows. At least two are needed (ERR_USAGE says how many tokens there are); max_windows 0: all. bos <
+ * 0: none. *out is the caller's (mem_free). */
+enum err_code windows_cut(const int32_t *ids, size_t n, uint32_t n_ctx, uint32_t max_windows, int32_t bos,
+                          int32_t **out,
                           uint32_t *n_windows, struct err *e);
 
 /* A model as a source. */

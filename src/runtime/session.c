@@ -1,8 +1,8 @@
 /* Sessions: KV memory, one graph for each shape of batch, and the run of a batch.
  *
- * A shape is a pair (tokens, wanted rows). Its graph is built and compiled when it first occurs and kept; the few shapes
- * that a generation uses (whole prefill batches, a last partial one, one token) stay. All shapes share the buffers that
- * were sized for the largest batch at opening. */
+ * A shape is a pair (tokens, wanted rows). Its graph is built and compiled when it first occurs and kept; the few
+ * shapes that a generation uses (whole prefill batches, a last partial one, one token) stay. All shapes share the
+ * buffers that were sized for the largest batch at opening. */
 #include "runtime/session.h"
 #include <string.h>
 #include "base/log.h"
@@ -175,7 +175,8 @@ static enum err_code check_batch(const struct session *s, const struct batch *b,
     for (size_t i = 0; i < b->n && !rc; i++) {
         uint32_t seq = b->seq ? b->seq[i] : 0;
         if (b->ids[i] < 0 || (uint32_t)b->ids[i] >= s->en->model->hp.n_vocab)
-            rc = err_set(e, ERR_USAGE, "token id %d is outside of the vocabulary of %u", b->ids[i], s->en->model->hp.n_vocab);
+            rc = err_set(e, ERR_USAGE, "token id %d is outside of the vocabulary of %u", b->ids[i],
+                         s->en->model->hp.n_vocab);
         else if (seq >= s->d.n_seq)
             rc = err_set(e, ERR_USAGE, "sequence %u of %u", seq, s->d.n_seq);
         else if (++length[seq] > s->d.n_ctx)

@@ -1,7 +1,7 @@
 #ifndef RUNTIME_SESSION_H
 #define RUNTIME_SESSION_H
-/* A session owns the KV cache of a number of sequences and runs batches of their tokens. All its memory is taken when it
- * is opened and can be asked for beforehand: decoding allocates nothing but graphs of new shapes. */
+/* A session owns the KV cache of a number of sequences and runs batches of their tokens. All its memory is taken when
+ * it is opened and can be asked for beforehand: decoding allocates nothing but graphs of new shapes. */
 #include "base/log.h"
 #include "plan/pass.h"
 #include "runtime/engine.h"
@@ -16,7 +16,8 @@ void session_close(struct session *s);
 uint32_t session_n_ctx(const struct session *s);
 struct pass_memory session_taken(const struct session *s);
 
-/* Tokens to run. want[t]: give logits for token t. Positions of a sequence continue where it stands (session_length). */
+/* Tokens to run. want[t]: give logits for token t. Positions of a sequence continue where it stands (session_length).
+ * */
 struct batch {
     size_t n;
     const int32_t *ids;

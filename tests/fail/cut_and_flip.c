@@ -1,6 +1,6 @@
-/* Damages good files and parses what is left: cut_and_flip NAME strict|loose FILE... Every file is cut at every byte and
- * has every bit flipped, in this one process; the parser (fuzz_one of a fuzz target) must answer with an error that has a
- * sentence, or with a valid parse. strict: a cut file is never taken, padding and blanks at its end aside.
+/* Damages good files and parses what is left: cut_and_flip NAME strict|loose FILE... Every file is cut at every byte
+ * and has every bit flipped, in this one process; the parser (fuzz_one of a fuzz target) must answer with an error
+ * that has a sentence, or with a valid parse. strict: a cut file is never taken, padding and blanks at its end aside.
  *
  * Each case has five seconds, then the process dies by SIGALRM. Without sanitizers the process may take 512 MB of
  * address space, so a damaged length that is believed shows as "out of memory". */

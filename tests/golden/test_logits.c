@@ -146,7 +146,8 @@ static void check_model(const char *dir, const char *backend, bool tiny) {
 }
 
 /* Families in tests/data/arch, as directories of this repository. */
-static const char *const families[] = { "llama", "llama-mha", "llama-rope3", "llama-yarn", "llama-linear", "llama-dynamic",
+static const char *const families[] = { "llama", "llama-mha", "llama-rope3", "llama-yarn", "llama-linear",
+                                        "llama-dynamic",
                                         "llama-bias", "llama-sharded", "mistral-nemo" };
 
 static void test_family(void **state) {

@@ -1,5 +1,5 @@
-/* Perplexity of the small model, and of files that llama.cpp made of it, against what llama-perplexity says for the same
- * text (baseline.json beside the models): 60 windows of 512 tokens, the second half of each scored, BOS in front.
+/* Perplexity of the small model, and of files that llama.cpp made of it, against what llama-perplexity says for the
+ * same text (baseline.json beside the models): 60 windows of 512 tokens, the second half of each scored, BOS in front.
  *
  * 0.2 %: llama.cpp rounds activations to 8 bits, as we do without --exact; what differs is the order of sums and the
  * unit in which activations are rounded. A wrong score (a window shifted by one token, no BOS, a half too many) is
@@ -48,7 +48,8 @@ static double perplexity(const char *model, bool exact) {
     struct model_source source;
     die_on(model_source_open(&source, en, &w, &e), &e);
     struct score_result r;
-    die_on(score_run(&(struct score_desc){ .windows = &w, .model = model_source_rows, .model_user = &source }, &r, &e), &e);
+    die_on(score_run(&(struct score_desc){ .windows = &w, .model = model_source_rows, .model_user = &source }, &r, &e),
+           &e);
     assert_int_equal(r.tokens, CHUNKS * (CTX / 2 - 1));
     model_source_close(&source);
     mem_free(cut);
@@ -72,7 +73,8 @@ static double expected(const json_t *baseline, const char *recipe, const char *f
 
 static void compare(const char *model, bool exact, double want) {
     double got = perplexity(model, exact), off = 100 * fabs(got / want - 1);
-    printf("%-24s%-8s %8.4f instead of %8.4f, %.3f %% away\n", *model ? model : "the model", exact ? " exact" : "", got, want, off);
+    printf("%-24s%-8s %8.4f instead of %8.4f, %.3f %% away\n", *model ? model : "the model", exact ? " exact" : "",
+           got, want, off);
     if (!(off <= 0.2)) fail_msg("%s: %.4f instead of %.4f", model, got, want);
 }
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# What a reader of any line may rely on: no tabs, no trailing space, lines of at most 120 columns, file names that are
+# What a reader of any line may rely on: no tabs, no trailing space, C of at most 120 columns, file names that are
 # unique, errors that are values, memory from base/mem, and a text that speaks of the project alone.
 set -eu
 . tests/tree/lib.sh
@@ -18,7 +18,8 @@ grep_in() { # grep_in FILES GREP-ARGUMENTS...: matching lines with their place; 
 }
 long_lines() {
     # shellcheck disable=SC2086
-    awk 'length($0) > 120 { printf "%s:%d: %d columns\n", FILENAME, FNR, length($0) }' $sources
+    awk 'length($0) > 120 { printf "%s:%d: %d columns\n", FILENAME, FNR, length($0) }' \
+        $(printf '%s\n' $sources | grep '\.[ch]$')
 }
 same_names() { find src include -name '*.[ch]' -o -name '*.def' | sed 's|.*/||' | sort | uniq -d; }
 # Calls of the C library that only cli may make; a match after a letter, digit, dot or arrow is another function.

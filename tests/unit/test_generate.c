@@ -33,7 +33,8 @@ static bool hear(void *user, const char *text, size_t n) {
 static const struct sample_params greedy = { .temp = 0, .top_p = 1, .repeat_penalty = 1 };
 
 static struct generate_desc story_of(int64_t max_tokens, struct heard *h) {
-    return (struct generate_desc){ .prompt = prompt_ids, .n_prompt = n_prompt, .max_tokens = max_tokens, .sampling = &greedy,
+    return (struct generate_desc){ .prompt = prompt_ids, .n_prompt = n_prompt, .max_tokens = max_tokens,
+                                   .sampling = &greedy,
                                    .on_text = hear, .user = h };
 }
 

@@ -38,7 +38,8 @@ static const char *write_text(const char *name, const char *text) {
 static void test_windows(void **state) {
     (void)state;
     struct engine *en = open_engine("tests/data/arch/llama", NULL);
-    struct calib_options o = { write_text("ids.json", "[[10,11,12,13,14,15,16],[17,18,19,20,21,22,23,24,25],[26]]"), 2, 4 };
+    struct calib_options o = { write_text("ids.json", "[[10,11,12,13,14,15,16],[17,18,19,20,21,22,23,24,25],[26]]"), 2,
+                               4 };
     struct calib_tokens c;
     struct err e = { 0 };
     assert_int_equal(calib_open(en, &o, &c, &e), ERR_NONE);
@@ -82,7 +83,8 @@ static void test_text(void **state) {
     write_text("chat.jsonl", "{\"messages\":[{\"role\":\"user\",\"content\":\"Who lived in the wood?\"},"
                              "{\"role\":\"assistant\",\"content\":\"A fox and a wolf.\"}]}\n");
     struct calib_options chat = { scratch("chat.jsonl"), 1, 8 };
-    struct calib_options text = { write_text("t.txt", "user: Who lived in the wood?\nassistant: A fox and a wolf.\n"), 1, 8 };
+    struct calib_options text = { write_text("t.txt", "user: Who lived in the wood?\nassistant: A fox and a wolf.\n"),
+                                  1, 8 };
     struct calib_tokens a, b;
     assert_int_equal(calib_open(en, &chat, &a, NULL), ERR_NONE);
     assert_int_equal(calib_open(en, &text, &b, NULL), ERR_NONE);
@@ -101,7 +103,8 @@ static void test_text(void **state) {
 static void test_builtin(void **state) {
     (void)state;
     struct str text = calib_builtin();
-    struct span prose = read_bytes(source("data/calibration/prose.txt")), code = read_bytes(source("data/calibration/code.txt"));
+    struct span prose = read_bytes(source("data/calibration/prose.txt")),
+        code = read_bytes(source("data/calibration/code.txt"));
     assert_int_equal(text.n, prose.n + code.n);
     assert_memory_equal(text.p, prose.p, prose.n);
     assert_memory_equal(text.p + prose.n, code.p, code.n);
@@ -158,9 +161,11 @@ struct matrix { struct tfile_tensor t; struct weight w; float *x; };
 
 static void matrix_init(struct matrix *m, uint64_t n_in, uint64_t n_out) {
     m->x = random_floats(2, n_in * n_out);
-    m->t = (struct tfile_tensor){ .name = "m", .type = QTYPE_F32, .type_name = "F32", .n_dims = 2, .ne = { n_in, n_out, 1, 1 },
+    m->t = (struct tfile_tensor){ .name = "m", .type = QTYPE_F32, .type_name = "F32", .n_dims = 2, .ne = { n_in, n_out,
+            1, 1 },
                                   .data = (uint8_t *)m->x, .bytes = n_in * n_out * sizeof(float) };
-    m->w = (struct weight){ .name = "m", .slot = SLOT_FFN_UP, .src = &m->t, .type = QTYPE_F32, .ne = { n_in, n_out, 1, 1 } };
+    m->w = (struct weight){ .name = "m", .slot = SLOT_FFN_UP, .src = &m->t, .type = QTYPE_F32, .ne = { n_in, n_out, 1,
+            1 } };
 }
 
 /* ||(W - W') X|| / ||W X|| in plain loops; inputs NULL: of the weights themselves. */

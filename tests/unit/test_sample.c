@@ -9,10 +9,12 @@
 
 enum { DRAWS = 20000 };
 
-static const struct sample_params neutral = { .temp = 1, .top_p = 1, .repeat_penalty = 1, .repeat_last_n = 64, .seed = 5 };
+static const struct sample_params neutral = { .temp = 1, .top_p = 1, .repeat_penalty = 1, .repeat_last_n = 64,
+                                              .seed = 5 };
 
 /* How often each of n tokens is drawn from logits. */
-static void count(const struct sample_params *p, const int32_t *seen, size_t n_seen, const float *logits, uint32_t n, int *counts) {
+static void count(const struct sample_params *p, const int32_t *seen, size_t n_seen, const float *logits, uint32_t n,
+                  int *counts) {
     struct sampler *s;
     float copy[16];
     assert_int_equal(sampler_open(p, n, &s, NULL), ERR_NONE);
@@ -138,20 +140,24 @@ static void test_settings_of_a_file(void **state) {
     struct err e;
     static const char json[] = "{\"temperature\": 0.7, \"top_p\": 0.9, \"top_k\": 20, \"repetition_penalty\": 1.05}";
     assert_int_equal(sample_defaults(NULL, &p, &e), ERR_NONE); /* llama.cpp's */
-    assert_true(p.temp == 0.8f && p.top_k == 40 && p.top_p == 0.95f && p.min_p == 0.05f && p.repeat_penalty == 1 && p.repeat_last_n == 64);
-    assert_int_equal(hf_config_parse((struct span){ (const uint8_t *)json, sizeof json - 1 }, "generation_config.json", &c, &e), ERR_NONE);
+    assert_true(p.temp == 0.8f && p.top_k == 40 && p.top_p == 0.95f && p.min_p == 0.05f && p.repeat_penalty == 1
+                && p.repeat_last_n == 64);
+    assert_int_equal(hf_config_parse((struct span){ (const uint8_t *)json, sizeof json - 1 }, "generation_config.json",
+                                     &c, &e), ERR_NONE);
     assert_int_equal(sample_defaults(c, &p, &e), ERR_NONE);
     assert_true(p.temp == 0.7f && p.top_k == 20 && p.top_p == 0.9f && p.min_p == 0.05f && p.repeat_penalty == 1.05f);
     hf_config_close(c);
     static const char wrong[] = "{\"temperature\": \"hot\"}";
-    assert_int_equal(hf_config_parse((struct span){ (const uint8_t *)wrong, sizeof wrong - 1 }, "generation_config.json", &c, &e), ERR_NONE);
+    assert_int_equal(hf_config_parse((struct span){ (const uint8_t *)wrong, sizeof wrong - 1 },
+                                     "generation_config.json", &c, &e), ERR_NONE);
     assert_int_equal(sample_defaults(c, &p, &e), ERR_FORMAT);
     hf_config_close(c);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_draws_follow_the_probabilities), cmocka_unit_test(test_temperature), cmocka_unit_test(test_top_k),
+        cmocka_unit_test(test_draws_follow_the_probabilities), cmocka_unit_test(test_temperature),
+            cmocka_unit_test(test_top_k),
         cmocka_unit_test(test_top_p), cmocka_unit_test(test_min_p), cmocka_unit_test(test_penalties),
         cmocka_unit_test(test_same_seed_same_tokens), cmocka_unit_test(test_settings_of_a_file),
     };
