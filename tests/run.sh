@@ -64,7 +64,7 @@ fi
 export ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1:detect_stack_use_after_return=1
 export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 if setup build-asan -Db_sanitize=address,undefined -Db_lundef=false -Dwerror=false -Dbench=false; then
-    suite asan-ubsan build-asan --no-suite tree --no-suite e2e --timeout-multiplier 4
+    suite asan-ubsan build-asan --no-suite tree --no-suite e2e --no-suite long --timeout-multiplier 4
 fi
 
 # OpenBLAS is not instrumented, so its own threads would look like races; one thread has none.
