@@ -68,12 +68,16 @@ to_the_end() {
 }
 check "until the context's end" to_the_end
 
-# Interrupted once the text has begun: the program ends by itself, with its statistics.
-interrupt() {
-    "$snug" run $model -p "$prompt" -n -1 --ignore-eos --backend ref --verbose >"$work/out" 2>"$work/err" </dev/null &
-    process=$!
+await_text() { # until what was started in the background has written into "out", which it made anew
     tries=0
     while [ ! -s "$work/out" ] && [ $tries -lt 400 ]; do sleep 0.02; tries=$((tries + 1)); done
+}
+# Interrupted once the text has begun: the program ends by itself, with its statistics.
+interrupt() {
+    rm -f "$work/out"
+    "$snug" run $model -p "$prompt" -n -1 --ignore-eos --backend ref --verbose >"$work/out" 2>"$work/err" </dev/null &
+    process=$!
+    await_text
     kill -INT $process
     status=0
     wait $process || status=$?
@@ -90,7 +94,27 @@ full_disk() {
     "$snug" run $model -p "$prompt" -n 8 >/dev/full 2>"$work/err" || status=$?
     [ $status -eq 1 ] && [ "$(wc -l <"$work/err")" -eq 1 ] || { echo "status $status"; cat "$work/err"; return 1; }
 }
+# Address space for the program and its libraries and nothing beside: a library that starts threads when it is loaded
+# would not find room for their stacks.
+little_memory() {
+    for kilobytes in 100000 150000; do
+        (ulimit -v $kilobytes && timeout 20 "$snug" --version) >"$work/out" 2>&1 ||
+            { echo "status $? with $kilobytes kB"; cat "$work/out"; return 1; }
+    done
+}
+no_foreign_threads() { # one thread asked for: one thread is there, half-way through a generation
+    rm -f "$work/out"
+    "$snug" run $model -p "$prompt" -n -1 --ignore-eos --backend ref -t 1 >"$work/out" 2>/dev/null </dev/null &
+    process=$!
+    await_text
+    threads=$(find /proc/$process/task -mindepth 1 -maxdepth 1 | wc -l)
+    kill -INT $process
+    wait $process || true
+    same 1 "$threads"
+}
 check "interrupted" interrupt
+check "little memory" little_memory
+check "no threads but its own" no_foreign_threads
 check "closed pipe" closed_pipe
 check "full disk" full_disk
 exit $failed
