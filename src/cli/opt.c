@@ -106,9 +106,10 @@ static unsigned distance(struct str a, const char *b) { /* of Levenshtein, for s
     return row[n];
 }
 
+/* Suggests an option only if at most a third of the typed letters would have to change: a slip, not another word. */
 static enum err_code unknown_option(const char *command, const char *word, struct err *e) {
     struct str t = table_start(), nearest = { "", 0 };
-    unsigned best = 4;
+    unsigned best = (unsigned)(strlen(word + strspn(word, "-")) + 1) / 3 + 1;
     for (struct line l; next_line(&t, &l);) {
         if (!is_option_of(&l, command)) continue;
         for (struct str words = l.field[2]; words.n;) {

@@ -33,6 +33,14 @@ fails() {
 }
 check "unknown command" fails 2 juggle
 check "unknown option" fails 2 run models/tiny --temprature 1
+suggests() { # suggests TEXT OPTION: what the line on standard error ends with
+    "$snug" run models/tiny "$2" 2>"$work/err" || true
+    grep -q -- "$1\$" "$work/err" || { cat "$work/err"; return 1; }
+}
+check "one letter wrong" suggests 'did you mean --temp?' --tmp
+check "two letters swapped" suggests 'did you mean --threads?' --therads
+check "nothing alike" suggests 'see snug run --help' --frob
+check "nothing alike, long" suggests 'see snug run --help' --no-such-option
 check "missing value" fails 2 run models/tiny -n
 check "bad number" fails 2 run models/tiny -n many
 check "no model" fails 2 run
