@@ -1,12 +1,19 @@
 /* Owns the rules for cutting text into words and running them with PCRE2. The rules are rows of pretok.def.
  *
  * The expressions were written for Oniguruma. PCRE2 agrees but for the classes: its \s has U+180E, which lost that
- * property in Unicode 6.3. So classes are spelled out before compiling. */
+ * property in Unicode 6.3. So classes are spelled out before compiling. Two expressions of the rules would look at the
+ * rest of a run from each of its places, which takes quadratic time (where PCRE2's compiler for this machine does not
+ * see it by itself); they are run in another way with the same result. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
+#include <stdlib.h>
 #include <string.h>
+#include <utf8proc.h>
 #include "base/mem.h"
 #include "text/pretok.h"
+
+/* Cuts before each digit that has a multiple of three digits from itself to the end of its run. */
+#define THREES "(?=(\\d{3})+(?!\\d))"
 
 static const struct pretok_rule rules[] = {
 #define PRETOK(names, flags, ...) { names, flags, { __VA_ARGS__ } },
@@ -14,7 +21,7 @@ static const struct pretok_rule rules[] = {
 #undef PRETOK
 };
 
-struct pretok { pcre2_code *re[PRETOK_MAX_RE]; size_t n; };
+struct pretok { pcre2_code *re[PRETOK_MAX_RE] /* NULL for THREES */; size_t n; };
 
 static bool names_have(const char *names, struct str name) {
     while (*names) {
@@ -38,12 +45,38 @@ static size_t count(const struct pretok_rule *rule) {
     return n;
 }
 
+/* The next character of an expression, one that is written as \r, \n, \t or \x{...} being that character. 0 at the
+ * end; other escapes stay two characters. */
+static uint32_t next_of(struct str *re) {
+    uint32_t cp = 0;
+    if (!re->n) return 0;
+    size_t step = utf8_step(re->p, re->n, &cp);
+    const char *plain = cp == '\\' && re->n > 1 ? memchr("rnt", re->p[1], 3) : NULL;
+    if (plain) {
+        cp = (uint32_t)"\r\n\t"[*plain == 'r' ? 0 : *plain == 'n' ? 1 : 2];
+        step = 2;
+    } else if (str_starts(*re, "\\x{")) {
+        const char *end = memchr(re->p, '}', re->n);
+        cp = (uint32_t)strtoul(re->p + 3, NULL, 16);
+        step = end ? (size_t)(end - re->p) + 1 : re->n;
+    }
+    *re = (struct str){ re->p + step, re->n - step };
+    return cp;
+}
+
+static bool same_expression(struct str a, struct str b) {
+    while (a.n && b.n) {
+        if (next_of(&a) != next_of(&b)) return false;
+    }
+    return !a.n && !b.n;
+}
+
 const struct pretok_rule *pretok_rule_like(const struct str *re, size_t n, unsigned flags) {
     const struct pretok_rule *like = NULL;
     for (size_t i = 0; i < ARRAY_LEN(rules); i++) {
         const struct pretok_rule *r = &rules[i];
         bool same = count(r) == n;
-        for (size_t k = 0; same && k < n; k++) same = str_eqz(re[k], r->re[k]);
+        for (size_t k = 0; same && k < n; k++) same = same_expression(re[k], str_of(r->re[k]));
         unsigned must = PRETOK_NFC | PRETOK_IGNORE_MERGES;
         if (same && (r->flags & must) == (flags & must)) return r;
         if (same && !like) like = r;
@@ -78,9 +111,13 @@ static void spell_out(const char *re, struct buf *out) {
     }
 }
 
+/* Blanks at the end, sought from the first of a run only. */
+static const char *linear(const char *re) { return strcmp(re, "\\s+$") ? re : "(?<!\\s)\\s++$"; }
+
 static enum err_code compile(const char *re, pcre2_code **out, struct err *e) {
     struct buf b = { 0 };
-    spell_out(re, &b);
+    if (!strcmp(re, THREES)) return ERR_NONE; /* cut_threes */
+    spell_out(linear(re), &b);
     enum err_code rc = buf_status(&b, e);
     if (!rc) {
         int code;
@@ -143,9 +180,40 @@ void pretok_run_fini(struct pretok_run *r) {
 
 struct splitter { const struct pretok *p; struct pretok_run *run; pretok_word *word; void *user; };
 
+static enum err_code split(const struct splitter *sp, size_t level, struct str s, struct err *e);
+
+/* The digits that s begins with, and the bytes they take. */
+static size_t count_digits(struct str s, size_t *bytes) {
+    size_t n = 0, at = 0;
+    for (uint32_t cp; at < s.n; n++) {
+        size_t step = utf8_step(s.p + at, s.n - at, &cp);
+        if (utf8proc_category((utf8proc_int32_t)cp) != UTF8PROC_CATEGORY_ND) break;
+        at += step;
+    }
+    *bytes = at;
+    return n;
+}
+
+/* What THREES does, each run of digits looked at twice. */
+static enum err_code cut_threes(const struct splitter *sp, size_t level, struct str s, struct err *e) {
+    size_t done = 0, bytes;
+    uint32_t cp;
+    for (size_t at = 0; at < s.n; ) {
+        size_t left = count_digits((struct str){ s.p + at, s.n - at }, &bytes), end = at + bytes;
+        if (!left) at += utf8_step(s.p + at, s.n - at, &cp);
+        for (; at < end; at += utf8_step(s.p + at, s.n - at, &cp), left--) {
+            if (left % 3 || at == done) continue;
+            TRY(split(sp, level + 1, (struct str){ s.p + done, at - done }, e));
+            done = at;
+        }
+    }
+    return done < s.n ? split(sp, level + 1, (struct str){ s.p + done, s.n - done }, e) : ERR_NONE;
+}
+
 /* Splits s by expression `level` and those after it: as deep as the rule has expressions. */
 static enum err_code split(const struct splitter *sp, size_t level, struct str s, struct err *e) {
     if (level == sp->p->n) return sp->word(sp->user, s.p, s.n, e);
+    if (!sp->p->re[level]) return cut_threes(sp, level, s, e);
     pcre2_match_data *md = sp->run->match[level];
     size_t done = 0, at = 0; /* words up to done are out, matches are sought from at */
     while (at < s.n) {

@@ -176,20 +176,81 @@ static void rules_cut_words(void **state) {
     check_words("llama-bpe", "it'\xc5\xbf", "it|'\xc5\xbf|");
 }
 
+/* What Python's module regex makes of the same expressions, each applied to the words that the one before left; the
+ * texts have letters with and without case, ideographs, digits of two scripts and all kinds of blanks. */
+static void rules_agree_with_regex(void **state) {
+    (void)state;
+    static const char *const texts[] = {
+        "Hello, world's 12345678  x\n\n y",
+        "It'S \u4e2d\u6587ABC\u5b57 \ud55c\uad6d\uc5b4 \u65e5\u672c\u8a9e\u3072\u3089\u304c\u306a, \u00e9migr\u00e9 "
+        "\u03a9\u03bc\u03ad\u03b3\u03b1\u2026\r\n\u041f\u0440\u0438\u0432\u0435\u0442  \u043c\u0438\u0440 1234",
+        "camelCase HTTPServer\u4e2dx 1,234,567.5 \u00bd1234\u00bd5",
+        "  \n\n \ttabs\u3000\u3002\u2018q\u2019 \u201cz\u201d  ",
+        "I'll we'VE 12 123 1234 12345 \u0663\u0664\u0665\u0666\u0667",
+    };
+    static const struct { const char *rule, *words[ARRAY_LEN(texts)]; } cases[] = {
+        { "deepseek-llm",
+          { "Hello|,| world|'|s| |12345678| | x|\n|\n| y|",
+            "It|'|S| |\u4e2d\u6587|ABC|\u5b57| |\ud55c\uad6d\uc5b4| |\u65e5\u672c\u8a9e\u3072\u3089\u304c\u306a|,| "
+            "\u00e9|migr|\u00e9| \u03a9\u03bc\u03ad\u03b3\u03b1|\u2026|\r|\n|\u041f\u0440\u0438\u0432\u0435\u0442| | "
+            "\u043c\u0438\u0440| |1234|",
+            "camelCase| HTTPServer|\u4e2d|x| |1|,|234|,|567|.|5| |\u00bd1234\u00bd5|",
+            "  |\n|\n| |\ttabs|\u3000\u3002\u2018|q|\u2019| |\u201c|z|\u201d|  |",
+            "I|'|ll| we|'|VE| |12| |123| |1234| |12345| |\u0663\u0664\u0665\u0666\u0667|" } },
+        { "bailingmoe",
+          { "Hello|,| world|'s| |1|2|3|4|5|6|7|8| | x|\n\n| y|",
+            "It|'S| \u4e2d\u6587ABC\u5b57| \ud55c\uad6d\uc5b4| \u65e5\u672c\u8a9e\u3072\u3089\u304c\u306a|,| \u00e9mi"
+            "gr\u00e9| \u03a9\u03bc\u03ad\u03b3\u03b1|\u2026\r\n|\u041f\u0440\u0438\u0432\u0435\u0442| | \u043c\u0438"
+            "\u0440| |1|2|3|4|",
+            "camelCase| HTTPServer\u4e2dx| |1|,|2|3|4|,|5|6|7|.|5| |\u00bd|1|2|3|4|\u00bd|5|",
+            "  \n\n| |\ttabs|\u3000|\u3002\u2018|q|\u2019| \u201c|z|\u201d|  |",
+            "I|'ll| we|'VE| |1|2| |1|2|3| |1|2|3|4| |1|2|3|4|5| |\u0663|\u0664|\u0665|\u0666|\u0667|" } },
+        { "kimi-k2",
+          { "Hello|,| world's| |123|456|78| | x|\n\n| y|",
+            "It'S| |\u4e2d\u6587|ABC|\u5b57| \ud55c\uad6d\uc5b4| |\u65e5\u672c\u8a9e|\u3072\u3089\u304c\u306a|,| "
+            "\u00e9migr\u00e9| \u03a9\u03bc\u03ad\u03b3\u03b1|\u2026\r\n|\u041f\u0440\u0438\u0432\u0435\u0442| | "
+            "\u043c\u0438\u0440| |123|4|",
+            "camel|Case| HTTPServer|\u4e2d|x| |1|,|234|,|567|.|5| |\u00bd12|34\u00bd|5|",
+            "  \n\n| |\ttabs|\u3000|\u3002\u2018|q|\u2019| \u201c|z|\u201d|  |",
+            "I'll| we'VE| |12| |123| |123|4| |123|45| |\u0663\u0664\u0665|\u0666\u0667|" } },
+        { "superbpe",
+          { "Hello, world's |12|345|678|  x\n\n y|",
+            "It'S \u4e2d\u6587ABC\u5b57 \ud55c\uad6d\uc5b4 \u65e5\u672c\u8a9e\u3072\u3089\u304c\u306a, \u00e9migr"
+            "\u00e9 \u03a9\u03bc\u03ad\u03b3\u03b1\u2026\r\n\u041f\u0440\u0438\u0432\u0435\u0442  \u043c\u0438\u0440 "
+            "|1|234|",
+            "camelCase HTTPServer\u4e2dx |1|,|234|,|567|.|5| |\u00bd1|234\u00bd5|",
+            "  \n\n \ttabs\u3000\u3002\u2018q\u2019 \u201cz\u201d  |",
+            "I'll we'VE |12| |123| |1|234| |12|345| |\u0663\u0664|\u0665\u0666\u0667|" } },
+        { "gemma4",
+          { "Hello, world's 12345678  x|\n\n| y|",
+            "It'S \u4e2d\u6587ABC\u5b57 \ud55c\uad6d\uc5b4 \u65e5\u672c\u8a9e\u3072\u3089\u304c\u306a, \u00e9migr"
+            "\u00e9 \u03a9\u03bc\u03ad\u03b3\u03b1\u2026\r|\n|\u041f\u0440\u0438\u0432\u0435\u0442  \u043c\u0438"
+            "\u0440 1234|",
+            "camelCase HTTPServer\u4e2dx 1,234,567.5 \u00bd1234\u00bd5|",
+            "  |\n\n| \ttabs\u3000\u3002\u2018q\u2019 \u201cz\u201d  |",
+            "I'll we'VE 12 123 1234 12345 \u0663\u0664\u0665\u0666\u0667|" } },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        for (size_t k = 0; k < ARRAY_LEN(texts); k++) check_words(cases[i].rule, texts[k], cases[i].words[k]);
+    }
+}
+
 static const char *const rule_names[] = {
     "llama-bpe", "dbrx", "qwen2", "stablelm2", "qwen35", "gpt-2", "smollm", "falcon", "tekken", "gpt-4o", "deepseek-v3",
-    "deepseek-coder", "seed-coder", "bloom", "viking", "default",
+    "deepseek-coder", "deepseek-llm", "bailingmoe", "kimi-k2", "superbpe", "gemma4", "seed-coder", "bloom", "viking",
+    "default",
 };
 
 /* Whatever the rule, words make up the text again; and a long run of anything does not exhaust the matcher. */
 static void words_are_the_text(void **state) {
     (void)state;
-    static const char *const runs[] = { "a", "A", " ", "\n", "1", "'", "!", "\xe4\xb8\x80", " \n", "aB", "\xcc\x81" };
+    static const char *const runs[] = { "a", "A", " ", "\n", "1", "'", "!", "\xe4\xb8\x80", " \n", "aB", "\xcc\x81",
+                                        "\u00bd1", "\t\u4e00", "    \u4e00" };
     for (size_t r = 0; r < ARRAY_LEN(rule_names); r++) {
         for (size_t k = 0; k < ARRAY_LEN(runs); k++) {
             struct buf text = { 0 }, words = { 0 };
             while (text.n < 200000) buf_addz(&text, runs[k]);
-            buf_addz(&text, "x 1\t'Re \xc3\x89t\xc3\xa9 \xe4\xb8\xad 4567 ,.|\r\n end");
+            buf_addz(&text, "\u4e00x 1\t'Re \xc3\x89t\xc3\xa9 \xe4\xb8\xad 4567 ,.|\r\n end");
             split(rule_names[r], (struct str){ text.p, text.n }, &words);
             size_t at = 0;
             for (size_t i = 0; i < words.n; i++) { /* a word's end or the text's own bar */
@@ -216,6 +277,14 @@ static void rules_are_found(void **state) {
     assert_ptr_equal(pretok_rule_like(&re, 1, PRETOK_IGNORE_MERGES), llama);
     assert_ptr_equal(pretok_rule_like(&re, 1, 0), dbrx);
     assert_null(pretok_rule_like(&STR("[a-z]+"), 1, 0));
+    /* Characters may be written as such where the row has escapes, as DeepSeek's files do. */
+    const struct str v3[] = {
+        STR("\\p{N}{1,3}"), STR("[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+"),
+        STR("[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+"
+            "| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+"),
+    };
+    assert_ptr_equal(pretok_rule_like(v3, ARRAY_LEN(v3), 0), pretok_rule_named(STR("deepseek-v3")));
+    assert_null(pretok_rule_like(v3, 2, 0));
     assert_null(pretok_rule_like(&re, 0, 0));
 }
 
@@ -580,6 +649,7 @@ int main(void) {
         cmocka_unit_test(broken_bytes_become_replacements),
         cmocka_unit_test(merges_follow_the_definition),
         cmocka_unit_test(rules_cut_words),
+        cmocka_unit_test(rules_agree_with_regex),
         cmocka_unit_test(words_are_the_text),
         cmocka_unit_test(rules_are_found),
         cmocka_unit_test(spm_rules),
