@@ -56,7 +56,7 @@ static double decode_ns(const struct bench *b, enum qtype t) {
 
 static void bench_type(const struct bench *b, enum qtype t, const struct enc_level *const *levels, size_t n_levels) {
     uint64_t row_bytes;
-    if (!qtype_row_bytes(t, N, &row_bytes)) return;
+    if (!qtype_can_write(t) || !qtype_row_bytes(t, N, &row_bytes)) return;
     printf("| %-6s |", qtype_name(t));
     for (size_t l = 0; l < n_levels; l++) {
         if (levels[l]->needs & ~cpu_features()) printf("      - |");

@@ -15,6 +15,7 @@
 #include "base/num.h"
 #include "base/os.h"
 #include "base/rng.h"
+#include "../tests/random_block.h"
 
 enum { N_IN = 4096, N_OUT = 1024, MANY = 256, WEIGHTS_BYTES = 320 << 20, SLICE_BYTES = 16 << 20 };
 
@@ -28,13 +29,14 @@ struct bench {
     bool exact;
 };
 
-/* Rows of random weights; one row is encoded and repeated, since speed does not depend on the values. */
+/* Rows of random weights; one row is made and repeated, since speed does not depend on the values. */
 static size_t fill(struct bench *b, enum qtype type, uint64_t row_bytes) {
     size_t n_rows = WEIGHTS_BYTES / row_bytes;
     struct rng rng;
     rng_seed(&rng, 1);
     for (size_t i = 0; i < N_IN; i++) b->out[i] = rng_f32(&rng) - 0.5f;
-    qtype_info(type)->encode(b->out, b->w, N_IN);
+    if (qtype_is_float(type)) qtype_info(type)->encode(b->out, b->w, N_IN);
+    else random_blocks(&rng, type, b->w, N_IN);
     for (size_t r = 1; r < n_rows; r++) memcpy(b->w + r * row_bytes, b->w, row_bytes);
     return n_rows;
 }
@@ -102,7 +104,7 @@ int main(int argc, char **argv) {
         return 1;
     }
     char features[128];
-    size_t n, max_out = SLICE_BYTES / 1024; /* the smallest row is longer than 1024 bytes */
+    size_t n, max_out = SLICE_BYTES / 512; /* the smallest row is longer than 512 bytes */
     const enum qtype *types = qtype_all(&n);
     b.w = mem_calloc(WEIGHTS_BYTES, 1);
     b.x = mem_calloc((size_t)MANY * N_IN, sizeof(float));

@@ -15,7 +15,7 @@ enum qtype smallest_type(uint64_t n) {
     size_t count;
     const enum qtype *all = qtype_all(&count);
     for (size_t i = 0; i < count; i++)
-        if (n % qtype_info(all[i])->block_weights == 0) return all[i];
+        if (qtype_can_write(all[i]) && n % qtype_info(all[i])->block_weights == 0) return all[i];
     return QTYPE_F16;
 }
 

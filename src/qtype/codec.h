@@ -1,11 +1,12 @@
 #ifndef QTYPE_CODEC_H
 #define QTYPE_CODEC_H
-/* Inside of the stored types: prototypes of every codec (one pair a row of qtype.def) and the writers of block layouts,
- * which the plain encoders here and the searching encoders of quant share. */
+/* Inside of the stored types: prototypes of every codec (those that a row of qtype.def names) and the writers of block
+ * layouts, which the plain encoders here and the searching encoders of quant share. */
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
+#define QTYPE_READ(name, id, weights, bytes, codec, text) void decode_##codec(const void *blocks, float *out, size_t n);
 #define QTYPE(name, id, weights, bytes, codec, text)             \
     void decode_##codec(const void *blocks, float *out, size_t n); \
     void encode_##codec(const float *in, void *blocks, size_t n);
@@ -13,7 +14,7 @@
 #undef QTYPE
 
 /* What one block holds, one number a slot, before it is packed. A type uses the slots that its layout has;
- * docs/formats/ blocks.md says which. All integers are the unsigned bits that the file keeps, so a signed scale s is
+ * docs/formats/blocks.md says which. All integers are the unsigned bits that the file keeps, so a signed scale s is
  * s + 32 (Q3_K, IQ4_XS) or s + 128 (Q6_K), and a signed code q of Q4_0, Q5_0, Q8_0, Q3_K, Q6_K is q + 8, 16, 128, 4,
  * 32. */
 struct block_codes {
@@ -30,6 +31,21 @@ block_pack pack_q2_k, pack_q3_k, pack_q4_k, pack_q5_k, pack_q6_k, pack_iq4_xs;
 
 /* The 16 levels of IQ4_NL and IQ4_XS, ascending. */
 extern const int8_t iq4_levels[16];
+/* Of MXFP4 and NVFP4, doubled, in the order of their codes. */
+extern const int8_t fp4_levels[16];
+
+/* The points that groups of weights of an IQ type may be. Point i has the elements points[len * i + 0 .. len - 1]; seen
+ * as two halves, points first[h] .. first[h + 1] - 1 are those whose upper half has pattern h, and low[i] is the
+ * pattern of point i's lower half. A pattern is the number that its elements' places in `level` are the digits of, the
+ * first element's the least. */
+struct iq_grid {
+    int len, n_points, n_levels, n_halves; /* n_halves = n_levels^(len / 2) */
+    int8_t level[8];                       /* ascending */
+    const int8_t *points;                  /* (n_points, len) */
+    const uint8_t *low;                    /* (n_points) */
+    const uint16_t *first;                 /* (n_halves + 1) */
+};
+extern const struct iq_grid iq1_grid, iq2_xxs_grid, iq2_xs_grid, iq2_s_grid, iq3_xxs_grid, iq3_s_grid;
 
 static inline uint16_t load_u16(const uint8_t *p) { uint16_t u; memcpy(&u, p, 2); return u; }
 static inline uint32_t load_u32(const uint8_t *p) { uint32_t u; memcpy(&u, p, 4); return u; }

@@ -12,6 +12,8 @@
 
 /* Indexed by GGUF id; a row whose name is NULL is an id that this program does not know. */
 static const struct qtype_info infos[QTYPE_ID_LIMIT] = {
+#define QTYPE_READ(name, id, weights, bytes, codec, text) \
+    [id] = { text, QTYPE_##name, weights, bytes, decode_##codec, NULL },
 #define QTYPE(name, id, weights, bytes, codec, text) \
     [id] = { text, QTYPE_##name, weights, bytes, decode_##codec, encode_##codec },
 #include "qtype/qtype.def"
@@ -54,6 +56,11 @@ bool qtype_row_bytes(enum qtype t, uint64_t n, uint64_t *bytes) {
     const struct qtype_info *q = qtype_info(t);
     if (!q || n % q->block_weights) return false;
     return mul_u64(n / q->block_weights, q->block_bytes, bytes);
+}
+
+bool qtype_can_write(enum qtype t) {
+    const struct qtype_info *q = qtype_info(t);
+    return q && q->encode;
 }
 
 bool qtype_is_float(enum qtype t) { return t == QTYPE_F32 || t == QTYPE_F16 || t == QTYPE_BF16; }

@@ -21,7 +21,7 @@ struct qtype_info {
     uint32_t block_bytes;
     /* Decodes n weights (a multiple of block_weights) exactly. Any alignment of blocks. */
     void (*decode)(const void *blocks, float *out, size_t n);
-    /* Plain rounding, no search and no importance; n as above; values finite. */
+    /* Plain rounding, no search and no importance; n as above; values finite. NULL: the type is read only. */
     void (*encode)(const float *in, void *blocks, size_t n);
 };
 
@@ -35,6 +35,8 @@ const enum qtype *qtype_all(size_t *n);
 double qtype_bpw(enum qtype t);
 /* Bytes of a row of n weights; false if t is unknown, n is no multiple of the block, or on overflow. */
 bool qtype_row_bytes(enum qtype t, uint64_t n, uint64_t *bytes);
+/* False for a type that is read only, or unknown. */
+bool qtype_can_write(enum qtype t);
 /* True for F32, F16, BF16: one weight a block. */
 bool qtype_is_float(enum qtype t);
 #endif

@@ -13,7 +13,7 @@ typedef void search_fn(const float *x, const float *w, void *out, size_t n);
 struct enc_level {
     const char *name;
     unsigned needs; /* of enum cpu_feature */
-    search_fn *search[QTYPE_ID_LIMIT];
+    search_fn *search[QTYPE_ID_LIMIT]; /* NULL for a type that is not written */
 };
 
 /* The n levels of this build from the slowest, which runs on every processor of its kind, to the fastest. */

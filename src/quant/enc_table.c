@@ -15,6 +15,7 @@ void ENC_NAME(search_bf16)(const float *x, const float *w, void *out, size_t n) 
 
 extern const struct enc_level ENC_NAME(enc_level);
 const struct enc_level ENC_NAME(enc_level) = { LEVEL, {
+#define QTYPE_READ(name, id, weights, bytes, codec, text)
 #define QTYPE(name, id, weights, bytes, codec, text) [id] = ENC_NAME(search_##codec),
 #include "qtype/qtype.def"
 #undef QTYPE

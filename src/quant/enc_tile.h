@@ -32,6 +32,7 @@ struct tile {
 };
 
 /* The searches of this compilation. */
+#define QTYPE_READ(name, id, weights, bytes, codec, text)
 #define QTYPE(name, id, weights, bytes, codec, text) search_fn ENC_NAME(search_##codec);
 #include "qtype/qtype.def"
 #undef QTYPE

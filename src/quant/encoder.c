@@ -76,6 +76,7 @@ enum err_code encode_rows(enum qtype t, const float *w, size_t n_rows, size_t n,
                           void *out, struct err *e) {
     uint64_t row_bytes;
     if (!qtype_info(t)) return err_set(e, ERR_UNSUPPORTED, "type %d is not known", (int)t);
+    if (!qtype_can_write(t)) return err_set(e, ERR_UNSUPPORTED, "%s can be read but not written", qtype_name(t));
     if (!qtype_row_bytes(t, n, &row_bytes))
         return err_set(e, ERR_UNSUPPORTED, "rows of %zu weights cannot be stored as %s, whose blocks have %u", n,
                        qtype_name(t), (unsigned)qtype_info(t)->block_weights);

@@ -23,7 +23,7 @@ struct encoder_input {
  * Each row's bytes depend on that row and `in` alone, never on its neighbours or on a thread, so callers may cut a
  * matrix into runs of rows and encode these at the same time. Same input, same bytes, on every CPU.
  *
- * ERR_UNSUPPORTED when n is no multiple of the type's block or t is unknown, or when a weight is beyond
+ * ERR_UNSUPPORTED when n is no multiple of the type's block, when t is unknown or read only, or when a weight is beyond
  * encoder_reach; ERR_FORMAT when a weight or an importance is not finite. The message names row and column, counted
  * from 0 within this call: a caller who gives a part of a matrix says with err_where where that part begins. out is
  * then partly written. */

@@ -109,7 +109,9 @@ enum err_code keep_parse(const char *text, struct keep *out, struct err *e) {
     memset(out, 0, sizeof *out);
     memcpy(out->pattern, text, (size_t)(equals - text));
     out->type = qtype_from_name(equals + 1);
-    if (out->type != QTYPE_NONE) return ERR_NONE;
+    if (qtype_can_write(out->type)) return ERR_NONE;
+    if (out->type != QTYPE_NONE)
+        return err_set(e, ERR_USAGE, "--keep %s: %s can be read but not written", text, equals + 1);
     return err_set(e, ERR_USAGE, "--keep %s: type %s is not known", text, equals + 1);
 }
 

@@ -16,7 +16,7 @@ uint32_t recipe_file_type(enum qtype most);
 
 /* --keep PATTERN=TYPE: shell patterns over tensor names; the last one that matches wins. */
 struct keep { char pattern[96]; enum qtype type; bool used; };
-/* ERR_USAGE for a word without '=' or an unknown type. */
+/* ERR_USAGE for a word without '=' or a type that is unknown or read only. */
 enum err_code keep_parse(const char *text, struct keep *out, struct err *e);
 /* Checks that every pattern matches a matrix of m and that its type suits the rows. */
 enum err_code keep_check(struct keep *keep, size_t n, const struct model *m, struct err *e);

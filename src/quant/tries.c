@@ -172,6 +172,7 @@ size_t tries_types(const struct weight *w, float max_abs, enum qtype *out) {
         enum qtype t = all[i];
         uint64_t bytes;
         bool smaller = qtype_bpw(t) < qtype_bpw(w->type);
+        if (t != w->type && !qtype_can_write(t)) continue;
         bool wanted = qtype_is_float(t) ? t == w->type || (w->type == QTYPE_F32 && smaller) : t == w->type || smaller;
         if (w->type == QTYPE_F32 && t == QTYPE_F32) wanted = false;
         if (wanted && qtype_row_bytes(t, w->ne[0], &bytes) && max_abs <= encoder_reach(t)) out[n++] = t;

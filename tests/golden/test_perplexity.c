@@ -80,7 +80,8 @@ static void compare(const char *model, bool exact, double want) {
 
 static void test_perplexities(void **state) {
     (void)state;
-    static const char *const recipes[] = { "Q2_K", "Q3_K_M", "Q4_K_M", "Q5_K_M", "Q6_K", "IQ4_XS" };
+    static const char *const recipes[] = { "Q2_K", "Q3_K_M", "Q4_K_M", "Q5_K_M", "Q6_K", "IQ4_XS", "IQ3_S", "IQ3_XXS",
+                                           "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M" };
     const char *root = getenv("SNUG_SHARED");
     snprintf(shared, sizeof shared, "%s", root ? root : "");
     char path[600];

@@ -3,6 +3,7 @@
 #include "checks.h"
 
 #include "backend/cpu/cpu_matmul.h"
+#include "../random_block.h"
 
 /* --- The whole product --- */
 
@@ -19,12 +20,8 @@ static void product_new(struct product *p, enum qtype type, size_t n_in, size_t 
     p->x = malloc(sizeof(float) * n_tok * (n_in + 1));
     p->out = malloc(sizeof(float) * n_tok * (n_out + 5));
     p->bias = malloc(sizeof(float) * n_out);
-    float *row = malloc(n_in * sizeof(float));
-    for (size_t o = 0; o < n_out; o++) {
-        fill_floats(row, n_in, NORMAL);
-        qtype_info(type)->encode(row, p->w + 1 + o * row_bytes, n_in);
-    }
-    free(row);
+    if (qtype_is_float(type)) fill_blocks(p->w + 1, type, n_in * n_out, NORMAL);
+    else random_blocks(&rng, type, p->w + 1, n_in * n_out);
     fill_floats(p->x, n_tok * (n_in + 1), NORMAL);
     fill_floats(p->bias, n_out, NORMAL);
     p->m = (struct matmul){

@@ -9,6 +9,7 @@
 
 #include "base/mem.h"
 #include "base/num.h"
+#include "../random_block.h"
 
 enum { GUARD_BYTE = 0xa5 };
 
@@ -153,10 +154,11 @@ void *random_stored(uint64_t seed, enum qtype type, uint64_t n, uint64_t rows, f
     assert_true(qtype_row_bytes(type, n, &row_bytes));
     *decoded = random_f32(seed, n * rows, 1.0f);
     uint8_t *stored = rig_data(row_bytes, rows);
-    for (uint64_t r = 0; r < rows; r++) {
-        qtype_info(type)->encode(*decoded + r * n, stored + r * row_bytes, n);
-        qtype_info(type)->decode(stored + r * row_bytes, *decoded + r * n, n);
-    }
+    struct rng rng;
+    rng_seed(&rng, seed);
+    if (qtype_is_float(type)) qtype_info(type)->encode(*decoded, stored, n * rows);
+    else random_blocks(&rng, type, stored, n * rows);
+    qtype_info(type)->decode(stored, *decoded, n * rows);
     return stored;
 }
 

@@ -119,7 +119,10 @@ static void table(void **state) {
         { "F32", 0, 1, 4 }, { "F16", 1, 1, 2 }, { "BF16", 30, 1, 2 }, { "Q4_0", 2, 32, 18 }, { "Q4_1", 3, 32, 20 },
         { "Q5_0", 6, 32, 22 }, { "Q5_1", 7, 32, 24 }, { "Q8_0", 8, 32, 34 }, { "IQ4_NL", 20, 32, 18 },
         { "Q2_K", 10, 256, 84 }, { "Q3_K", 11, 256, 110 }, { "Q4_K", 12, 256, 144 }, { "Q5_K", 13, 256, 176 },
-        { "Q6_K", 14, 256, 210 }, { "IQ4_XS", 23, 256, 136 },
+        { "Q6_K", 14, 256, 210 }, { "IQ4_XS", 23, 256, 136 }, { "IQ3_S", 21, 256, 110 }, { "IQ3_XXS", 18, 256, 98 },
+        { "IQ2_S", 22, 256, 82 }, { "IQ2_XS", 17, 256, 74 }, { "IQ2_XXS", 16, 256, 66 }, { "IQ1_M", 29, 256, 56 },
+        { "IQ1_S", 19, 256, 50 }, { "TQ1_0", 34, 256, 54 }, { "TQ2_0", 35, 256, 66 }, { "MXFP4", 39, 32, 17 },
+        { "NVFP4", 40, 64, 36 },
     };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         const struct qtype_info *q = qtype_info(known[i].id);
@@ -143,7 +146,45 @@ static void table(void **state) {
     assert_null(qtype_info(UINT32_MAX));
     assert_string_equal(qtype_name(QTYPE_NONE), "?");
     assert_true(qtype_bpw(QTYPE_NONE) == 0 && qtype_bpw(QTYPE_Q6_K) == 6.5625);
+    assert_int_equal(sizeof known / sizeof *known, n);
+    assert_true(qtype_can_write(QTYPE_F32) && !qtype_can_write(QTYPE_NVFP4) && !qtype_can_write(QTYPE_NONE));
     assert_true(qtype_is_float(QTYPE_BF16) && !qtype_is_float(QTYPE_Q8_0) && !qtype_is_float(QTYPE_NONE));
+}
+
+/* CRC-32 as zlib has it. */
+static uint32_t crc32_of(const void *data, size_t n) {
+    uint32_t crc = ~0u;
+    for (const uint8_t *p = data; n--; p++) {
+        crc ^= *p;
+        for (int bit = 0; bit < 8; bit++) crc = crc >> 1 ^ (crc & 1 ? 0xedb88320u : 0);
+    }
+    return ~crc;
+}
+
+/* The points that the build makes of iq_grids.txt, against checksums of other programs' tables; and the two halves of
+ * each point. */
+static void grids(void **state) {
+    (void)state;
+    static const struct { const struct iq_grid *g; int n_points; uint32_t crc; } known[] = {
+        { &iq2_xxs_grid, 256, 0x9924ff02 }, { &iq2_xs_grid, 512, 0xfa1e1bfd }, { &iq2_s_grid, 1024, 0x25ae5bf1 },
+        { &iq3_xxs_grid, 256, 0x07ba9ed0 }, { &iq3_s_grid, 512, 0xf576e4f3 },  { &iq1_grid, 2048, 0xb85e6ccf },
+    };
+    for (size_t k = 0; k < sizeof known / sizeof *known; k++) {
+        const struct iq_grid *g = known[k].g;
+        assert_int_equal(g->n_points, known[k].n_points);
+        assert_int_equal(crc32_of(g->points, (size_t)(g->n_points * g->len)), known[k].crc);
+        assert_int_equal(g->first[g->n_halves], g->n_points);
+        for (int h = 0; h < g->n_halves; h++)
+            for (int i = g->first[h]; i < g->first[h + 1]; i++) {
+                int pattern[2] = { g->low[i], h };
+                for (int e = 0; e < g->len; e++) {
+                    int *digits = &pattern[e / (g->len / 2)];
+                    assert_int_equal(g->points[g->len * i + e], g->level[*digits % g->n_levels]);
+                    *digits /= g->n_levels;
+                }
+                assert_true(pattern[0] == 0 && pattern[1] == 0);
+            }
+    }
 }
 
 static void row_bytes(void **state) {
@@ -250,7 +291,7 @@ static void plain_encoding_of_extremes(void **state) {
     static const float values[] = { 0, 1e-45f, 1e-30f, 1e-9f, 3e-8f, 65504, 1e7f, 1e20f, FLT_MAX };
     for (size_t t = 0; t < n_types; t++) {
         const struct qtype_info *q = qtype_info(types[t]);
-        if (qtype_is_float(q->type)) continue;
+        if (qtype_is_float(q->type) || !qtype_can_write(q->type)) continue;
         for (size_t v = 0; v < sizeof values / sizeof *values; v++)
             for (int sign = 0; sign < 3; sign++) {
                 float x[256], y[256];
@@ -273,6 +314,7 @@ int main(void) {
         cmocka_unit_test(halves_all_codes),
         cmocka_unit_test(halves_round_to_even),
         cmocka_unit_test(table),
+        cmocka_unit_test(grids),
         cmocka_unit_test(row_bytes),
         cmocka_unit_test(packs_every_code),
         cmocka_unit_test(plain_encoding_is_near),

@@ -1,0 +1,73 @@
+/* Codecs of the types whose codes are very small numbers: ternary TQ1_0 and TQ2_0, and MXFP4 and NVFP4, four-bit floats
+ * under scales that are floats of eight bits. Decoding is exact. */
+#include "qtype/codec.h"
+#include "qtype/round.h"
+
+/* TQ1_0: q[32], q[16], q[4], d. A byte has five digits of base three, or four in the last field: as the fraction that
+ * its 256ths are, digit t is the whole part after t + 1 multiplications by three. Digit t of byte m of a field of k
+ * bytes is element k t + m of that field's. */
+static float *put_trits(const uint8_t *b, int bytes, int digits, float d, float *out) {
+    for (unsigned t = 0, power = 1; t < (unsigned)digits; t++, power *= 3)
+        for (int m = 0; m < bytes; m++) {
+            unsigned fraction = b[m] * power & 255;
+            *out++ = (float)((int)(fraction * 3 >> 8) - 1) * d;
+        }
+    return out;
+}
+
+void decode_tq1_0(const void *blocks, float *out, size_t n) {
+    for (const uint8_t *b = blocks; n; n -= 256, b += 54) {
+        float d = f32_from_f16(load_u16(b + 52));
+        out = put_trits(b, 32, 5, d, out);
+        out = put_trits(b + 32, 16, 5, d, out);
+        out = put_trits(b + 48, 4, 4, d, out);
+    }
+}
+
+/* TQ2_0: q[64] in the order of Q2_K's, d. */
+void decode_tq2_0(const void *blocks, float *out, size_t n) {
+    for (const uint8_t *b = blocks; n; n -= 256, b += 66) {
+        float d = f32_from_f16(load_u16(b + 64));
+        for (int e = 0; e < 256; e++) {
+            int code = b[32 * (e >> 7) + (e & 31)] >> 2 * (e >> 5 & 3) & 3;
+            *out++ = (float)(code - 1) * d;
+        }
+    }
+}
+
+/* Twice the values of a float of one sign, two exponent and one mantissa bits. */
+const int8_t fp4_levels[16] = { 0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12 };
+
+/* 2^(e - 128): half of what a scale of MXFP4 says, for levels that are doubled. */
+static float half_power(unsigned e) { return f32_from_bits(e < 2 ? 0x00200000u << e : (e - 1) << 23); }
+
+/* MXFP4: e, nibbles[16] as Q4_0. */
+void decode_mxfp4(const void *blocks, float *out, size_t n) {
+    for (const uint8_t *b = blocks; n; n -= 32, b += 17, out += 32) {
+        float d = half_power(b[0]);
+        for (int j = 0; j < 16; j++) {
+            out[j] = (float)fp4_levels[b[1 + j] & 15] * d;
+            out[j + 16] = (float)fp4_levels[b[1 + j] >> 4] * d;
+        }
+    }
+}
+
+/* Half of an unsigned float of four exponent and three mantissa bits; 0x7f is not a number, which counts as zero. */
+static float half_e4m3(unsigned x) {
+    int exponent = (int)(x >> 3 & 15), mantissa = (int)(x & 7);
+    if (x == 0x7f) return 0;
+    return exponent ? ldexpf((float)(8 + mantissa), exponent - 11) : ldexpf((float)mantissa, -10);
+}
+
+/* NVFP4: scales[4] for 16 weights each, then 8 bytes for each scale: low nibbles first. */
+void decode_nvfp4(const void *blocks, float *out, size_t n) {
+    for (const uint8_t *b = blocks; n; n -= 64, b += 36)
+        for (int s = 0; s < 4; s++, out += 16) {
+            float d = half_e4m3(b[s]);
+            for (int j = 0; j < 8; j++) {
+                unsigned q = b[4 + 8 * s + j];
+                out[j] = d * (float)fp4_levels[q & 15];
+                out[j + 8] = d * (float)fp4_levels[q >> 4];
+            }
+        }
+}
