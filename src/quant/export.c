@@ -152,7 +152,9 @@ static enum err_code put_vector(const struct weight *w, struct tstream *s, struc
     enum err_code rc = ERR_NONE;
     model_read_rows(w, 0, 1, v);
     for (uint64_t i = 0; i < w->ne[0] && !rc; i++)
-        if (!isfinite(v[i])) rc = err_set(e, ERR_FORMAT, "weight %llu is not a finite number", (unsigned long long)i);
+        if (!isfinite(v[i]))
+            rc = err_set(e, ERR_FORMAT, "the weight in column %llu is %g: the model is damaged",
+                         (unsigned long long)i, (double)v[i]);
     if (!rc) rc = tstream_put(s, v, w->ne[0] * sizeof *v, e);
     mem_free(v);
     return rc;

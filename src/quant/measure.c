@@ -45,6 +45,25 @@ double measuring_block_weights(const struct measuring *k, uint32_t layer) {
     return n;
 }
 
+/* --- Looking at the weights --- */
+
+/* Looks at all weights of a block, or at all outside of blocks, vectors too, before the first use of any: a number that
+ * is none would else be blamed on what is computed from it. Notes the magnitudes of matrices. */
+static enum err_code scan_weights(struct measuring *k, bool per_block, uint32_t layer, struct err *e) {
+    const struct model *model = k->en->model;
+    for (uint32_t i = 0, matrix = 0; i < model->n_weights; i++) {
+        const struct weight *w = &model->weights[i];
+        bool mine = slot_info(w->slot)->per_block == per_block && (!per_block || w->layer == layer);
+        float max_abs;
+        if (mine) TRY(weight_scan(k->pool, w, &max_abs, e));
+        if (mine && !per_block) weight_release(w); /* the head is not used for long */
+        if (!slot_info(w->slot)->matrix) continue;
+        if (mine) k->max_abs[matrix] = max_abs;
+        matrix++;
+    }
+    return ERR_NONE;
+}
+
 /* --- One matrix --- */
 
 static enum err_code take_importance(struct measuring *k, struct measured_tensor *t, const struct stats *s,
@@ -83,7 +102,6 @@ static enum err_code try_types(struct measuring *k, size_t i, const struct stats
 static enum err_code measure_matrix(struct measuring *k, size_t i, const struct stats *s, struct err *e) {
     struct measured_tensor *t = &k->m->tensors[i];
     if (s) TRY(take_importance(k, t, s, e));
-    TRY(weight_scan(k->pool, k->weights[i], &k->max_abs[i], e));
     if (k->o->importances_only) return ERR_NONE;
     TRY(try_types(k, i, s, e));
     for (size_t j = 0; k->o->on_try && j < t->n_tries; j++) k->o->on_try(k->o->user, t, &t->tries[j]);
@@ -114,7 +132,7 @@ struct pass {
 static enum err_code pass_block(struct pass *p, uint32_t layer, struct err *e) {
     struct measuring *k = p->k;
     struct tapped tapped = { .length = k->tokens.length };
-    enum err_code rc = ERR_NONE;
+    enum err_code rc = scan_weights(k, true, layer, e);
     for (size_t i = 0; i < k->m->n_tensors && !rc; i++)
         if (in_block(k->weights[i], layer))
             rc = stats_init(&tapped.by_slot[k->weights[i]->slot], k->weights[i]->ne[0],
@@ -179,6 +197,7 @@ static enum err_code first_pass(struct measuring *k, struct err *e) {
     TRY_OUT(rc, block_open(k->en, k->tokens.length, &p.runner, e));
     p.states = mem_alloc(k->tokens.rows, p.row * sizeof *p.states);
     if (!p.states) TRY_OUT(rc, err_no_memory(e, k->tokens.rows * p.row * sizeof *p.states));
+    TRY_OUT(rc, scan_weights(k, false, 0, e));
     TRY_OUT(rc, pass_embed(&p, e));
     for (uint32_t layer = 0; layer < k->en->model->hp.n_layer; layer++) TRY_OUT(rc, pass_block(&p, layer, e));
     rc = pass_head(&p, e);

@@ -53,7 +53,8 @@ static void put_values(struct tstream *s, struct rng *r, const uint64_t ne[2], f
         v[i] = ne[1] ? 2 * sum / sqrtf((float)ne[0]) : 1;
         h[i] = bf16_from_f32(v[i]);
     }
-    h[n / 2] = bf16_from_f32(f32_from_bf16(h[n / 2]) + poison);
+    v[n / 2] += poison;
+    h[n / 2] = bf16_from_f32(v[n / 2]);
     assert_int_equal(tstream_put(s, ne[1] ? (void *)h : v, n * (ne[1] ? sizeof *h : sizeof *v), NULL), ERR_NONE);
     mem_free(v);
     mem_free(h);
@@ -74,8 +75,8 @@ static void put_keys(struct gguf_writer *w) {
     gguf_writer_str(w, "tokenizer.ggml.model", STR("none"));
 }
 
-/* poison is added to one weight of blk.1.ffn_up. */
-static void make_model(const char *path, uint64_t seed, float poison) {
+/* poison is added to one weight of `victim`. */
+static void make_poisoned(const char *path, uint64_t seed, const char *victim, float poison) {
     static const uint64_t embd[2] = { N_EMBD, N_VOCAB }, norm[2] = { N_EMBD, 0 };
     struct gguf_writer *w;
     struct tstream *s;
@@ -89,19 +90,21 @@ static void make_model(const char *path, uint64_t seed, float poison) {
         if (pass) {
             rng_seed(&r, seed);
             assert_int_equal(gguf_writer_open(w, path, NULL, &s, NULL), ERR_NONE);
-            put_values(s, &r, embd, 0);
-            put_values(s, &r, norm, 0);
+            put_values(s, &r, embd, strcmp("token_embd.weight", victim) ? 0 : poison);
+            put_values(s, &r, norm, strcmp("output_norm.weight", victim) ? 0 : poison);
         }
         for (int l = 0; l < N_LAYER; l++)
             for (size_t i = 0; i < ARRAY_LEN(block_tensors); i++) {
                 snprintf(name, sizeof name, "blk.%d.%s.weight", l, block_tensors[i].name);
                 if (!pass) declare(w, name, block_tensors[i].ne);
-                else put_values(s, &r, block_tensors[i].ne, strcmp(name, "blk.1.ffn_up.weight") ? 0 : poison);
+                else put_values(s, &r, block_tensors[i].ne, strcmp(name, victim) ? 0 : poison);
             }
     }
     assert_int_equal(tstream_commit(s, NULL), ERR_NONE);
     gguf_writer_free(w);
 }
+
+static void make_model(const char *path, uint64_t seed) { make_poisoned(path, seed, "", 0); }
 
 static void make_text(const char *path, uint64_t seed) {
     struct buf text = { 0 };
@@ -248,7 +251,7 @@ static void measurement_serves_any_target(void **state) {
     run_quietly(&a);
     run_quietly(&b);
     assert_true(same_bytes(a.out, b.out));
-    make_model(at("other.gguf"), 2, 0);
+    make_model(at("other.gguf"), 2);
     a.model = at("other.gguf");
     a.force = true;
     expect_refusal(&a, ERR_FORMAT, "only.json", "other weights");
@@ -364,21 +367,23 @@ static void dry_runs_write_nothing(void **state) {
     assert_int_equal(count_files(""), before);
 }
 
+/* A matrix, vectors and the embedding; in the first block, too, whose statistics come before those of the others. */
 static void bad_weights_are_named(void **state) {
+    static const char *const victims[] = { "blk.1.ffn_up.weight", "blk.0.attn_norm.weight", "blk.1.ffn_norm.weight",
+                                           "output_norm.weight", "token_embd.weight" };
     (void)state;
-    make_model(at("nan.gguf"), 1, NAN);
     struct job_desc d = bpw_job(at("n.gguf"), 4), plain = recipe_job(at("n.gguf"), "Q8_0");
     struct job_desc mixed = recipe_job(at("n.gguf"), "Q4_K_M");
     struct job_desc *all[] = { &d, &plain, &mixed };
     d.measurement = NULL;
-    for (size_t i = 0; i < ARRAY_LEN(all); i++) {
-        all[i]->model = at("nan.gguf");
-        expect_refusal(all[i], ERR_FORMAT, "blk.", "");
+    for (size_t i = 0; i < ARRAY_LEN(victims) * ARRAY_LEN(all); i++) {
+        struct job_desc *job = all[i % ARRAY_LEN(all)];
+        const char *victim = victims[i / ARRAY_LEN(all)];
+        make_poisoned(at("nan.gguf"), 1, victim, i % 2 ? INFINITY : NAN);
+        job->model = at("nan.gguf");
+        expect_refusal(job, ERR_FORMAT, victim, i % 2 ? "inf" : "nan");
         assert_false(os_exists(at("n.gguf")));
     }
-    expect_refusal(&plain, ERR_FORMAT, "blk.1.ffn_up.weight", "");
-    make_model(at("nan.gguf"), 1, INFINITY);
-    expect_refusal(&plain, ERR_FORMAT, "blk.1.ffn_up.weight", "");
 }
 
 static void wrong_arguments(void **state) {
@@ -491,7 +496,7 @@ static void foreign_parts_are_not_continued(void **state) {
     d.progress = (struct progress){ 0 };
 
     make_text(at("text2.json"), 77);
-    make_model(at("model2.gguf"), 2, 0);
+    make_model(at("model2.gguf"), 2);
     struct job_desc others[6] = { d, d, d, d, recipe, recipe };
     others[0].bits_per_weight = 4.001;
     others[1].keep = keep;
@@ -583,7 +588,7 @@ static void killed_jobs_resume_to_the_same_bytes(void **state) {
 
 static int set_up(void **state) {
     if (scratch_make(state)) return -1;
-    make_model(at("model.gguf"), 1, 0);
+    make_model(at("model.gguf"), 1);
     make_text(at("text.json"), 3);
     struct job_desc d = bpw_job(NULL, 0);
     d.target = JOB_MEASURE_ONLY;
