@@ -10,7 +10,6 @@
 #include "base/num.h"
 #include "base/os.h"
 #include "plan/pass.h"
-#include "quant/hash.h"
 #include "quant/job_impl.h"
 #include "quant/verify.h"
 #include "runtime/vocab_file.h"
@@ -28,8 +27,18 @@ static enum err_code check_desc(const struct job_desc *d, struct err *e) {
     if (!is_writing(d)) return ERR_NONE;
     if (!d->out) return err_set(e, ERR_USAGE, "no output: name it with -o OUT.gguf");
     if (os_is_dir(d->out)) return err_where(e, err_set(e, ERR_USAGE, "it is a directory: name a file"), "%s", d->out);
-    if (d->force || !os_exists(d->out)) return ERR_NONE;
-    return err_where(e, err_set(e, ERR_EXISTS, "it exists already: --force replaces it"), "%s", d->out);
+    return ERR_NONE;
+}
+
+static enum err_code refuse_existing(const struct job *j, struct err *e) {
+    return err_where(e, err_set(e, ERR_EXISTS, "it exists already: --force replaces it"), "%s", j->d->out);
+}
+
+/* An output that is there is refused, unless it may be that of this very job, killed before it could tidy up. */
+static enum err_code check_output(struct job *j, struct err *e) {
+    if (!is_writing(j->d) || j->d->force || !os_exists(j->d->out)) return ERR_NONE;
+    TRY(job_find_finished(j, e));
+    return j->finished ? ERR_NONE : refuse_existing(j, e);
 }
 
 static enum err_code read_keep(struct job *j, struct err *e) {
@@ -57,6 +66,7 @@ static enum err_code open_all(struct job *j, struct err *e) {
     warn_if_quantized(j->model);
     j->r->parameters = model_parameters(j->model);
     j->r->source_hash = measurement_hash_model(j->model);
+    TRY(check_output(j, e));
     TRY(export_open(j->model, &j->vocab, &j->x, e));
     return pool_open(j->d->threads, &j->pool, e);
 }
@@ -90,7 +100,7 @@ static uint64_t bytes_there(const char *out) {
 static enum err_code check_space(const struct job *j, uint64_t need, struct err *e) {
     uint64_t have;
     char a[16], b[16];
-    if (!is_writing(j->d)) return ERR_NONE;
+    if (!is_writing(j->d) || j->finished) return ERR_NONE;
     TRY(os_free_disk(j->d->out, &have, e));
     if (need <= have + bytes_there(j->d->out)) return ERR_NONE;
     enum err_code rc = err_set(e, ERR_NO_SPACE, "the file takes %s, the disk has %s left",
@@ -116,36 +126,6 @@ static enum err_code check_target(struct job *j, struct err *e) {
 /* --- The measurement --- */
 
 static bool needs_importances(const struct recipe *r) { return !qtype_is_float(r->base) && r->base != QTYPE_Q8_0; }
-
-/* Everything that a measurement depends on and that a second start could change goes into its name. */
-static enum err_code set_work_path(struct job *j, struct err *e) {
-    const struct calib_options *c = &j->d->calib;
-    uint64_t numbers[] = { j->r->source_hash, c->rows, c->length }, h = hash_bytes(HASH_START, numbers, sizeof numbers);
-    if (j->d->version) h = hash_bytes(h, j->d->version, strlen(j->d->version));
-    if (c->file) {
-        struct os_map text;
-        TRY(os_map_open(c->file, &text, e));
-        h = hash_bytes(hash_bytes(h, c->file, strlen(c->file)), text.p, text.n);
-        os_map_close(&text);
-    }
-    struct buf path = { 0 };
-    buf_addf(&path, "%s.%016llx.json", j->d->out, (unsigned long long)h);
-    j->work = path.p;
-    return buf_status(&path, e);
-}
-
-/* Removes what the job kept for itself alone. */
-static void remove_work(const struct job *j) {
-    if (!j->work) return;
-    char *importance = measurement_importance_path(j->work);
-    struct buf journal = { 0 };
-    buf_addf(&journal, "%s.journal.part", j->work);
-    remove(j->work);
-    if (importance) remove(importance);
-    if (!journal.failed) remove(journal.p);
-    buf_fini(&journal);
-    mem_free(importance);
-}
 
 static enum err_code measure(struct job *j, const char *keep_at, struct err *e) {
     struct measure_options o = { .threads = j->d->threads, .calib = j->d->calib, .file = keep_at,
@@ -174,8 +154,8 @@ static enum err_code get_measurement(struct job *j, struct err *e) {
     const char *path = j->d->measurement;
     if (j->recipe && !needs_importances(j->recipe)) return ERR_NONE;
     if (!path && is_writing(j->d) && !j->recipe) {
-        TRY(set_work_path(j, e));
-        if (j->d->no_resume) remove_work(j);
+        TRY(job_work_name(j, e));
+        if (j->d->no_resume) job_work_remove(j);
         path = j->work;
     }
     if (!path || !os_exists(path)) {
@@ -218,7 +198,16 @@ static enum err_code write_file(struct job *j, struct err *e) {
     struct export_target t = { .path = j->d->out, .resume = !j->d->no_resume, .keep_part = true, .pool = j->pool,
                                .progress = j->d->progress };
     TRY(export_write(j->x, &t, e));
-    remove_work(j);
+    job_work_remove(j);
+    return ERR_NONE;
+}
+
+/* The output stands already: nothing is left to do but to tidy up, if it is what this job would write. */
+static enum err_code finish_finished(struct job *j, struct err *e) {
+    bool same;
+    TRY(job_is_written(j, &same, e));
+    if (!same) return refuse_existing(j, e);
+    job_work_remove(j);
     return ERR_NONE;
 }
 
@@ -231,7 +220,7 @@ static enum err_code run(struct job *j, struct err *e) {
     TRY(j->recipe ? job_choose_by_recipe(j, e) : job_choose_measured(j, e));
     TRY(list_choices(j, e));
     if (d->dry_run) return ERR_NONE;
-    TRY(write_file(j, e));
+    TRY(j->finished ? finish_finished(j, e) : write_file(j, e));
     if (!d->check) return ERR_NONE;
     return verify_kld(d->out, d->model, &d->calib, d->threads, &d->progress, &j->r->measured_kld, e);
 }

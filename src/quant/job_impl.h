@@ -1,6 +1,6 @@
 #ifndef QUANT_JOB_IMPL_H
 #define QUANT_JOB_IMPL_H
-/* Inside of the job: its order of work is job.c, the choice of types job_choose.c. */
+/* Inside of the job: its order of work is job.c, the choice of types job_choose.c, what it keeps job_work.c. */
 #include "base/pool.h"
 #include "quant/export.h"
 #include "quant/job.h"
@@ -17,6 +17,7 @@ struct job {
     struct measurement *measured; /* NULL before measuring, and for a recipe that needs no importances */
     char *work;                   /* path of the measurement that is kept while the job runs, or NULL */
     struct export *x;
+    bool finished;                /* the output may be this job's own, complete: see job_find_finished */
 };
 
 /* NULL while nothing is measured. */
@@ -30,4 +31,14 @@ enum err_code job_set_target(struct job *j, enum err_code (*beside)(struct job *
 enum err_code job_choose_measured(struct job *j, struct err *e);
 /* The same by the recipe; a full measurement gives the predicted divergence. */
 enum err_code job_choose_by_recipe(struct job *j, struct err *e);
+
+/* Sets j->work, once. */
+enum err_code job_work_name(struct job *j, struct err *e);
+/* Removes everything that this and former jobs kept beside the output, whatever their settings were. */
+void job_work_remove(const struct job *j);
+/* For an output that is there: sets j->finished if what a job of these settings keeps lies beside it, as after a kill
+ * between giving the output its name and tidying up. The output's header then decides: job_is_written. */
+enum err_code job_find_finished(struct job *j, struct err *e);
+/* *same: the output has the size and the header that would be written now. */
+enum err_code job_is_written(const struct job *j, bool *same, struct err *e);
 #endif
