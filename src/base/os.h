@@ -60,6 +60,10 @@ enum err_code os_out_sync(struct os_out *o, struct err *e);
 enum err_code os_out_commit(struct os_out *o, struct err *e); /* sync, rename, sync the directory; closes */
 /* Closes; removes the partial file unless keep_part. Fine after commit and on a zeroed struct. */
 void os_out_abandon(struct os_out *o, bool keep_part);
+/* Whether a killed run left path.part: it is there, and no process is writing it. */
+bool os_out_is_stale(const char *path);
+/* A file or directory gets another name, for good; what has that name already is replaced if it is a file. */
+enum err_code os_rename(const char *from, const char *to, struct err *e);
 /* Small files in one call, atomically. */
 enum err_code os_write_file(const char *path, const void *p, size_t n, struct err *e);
 /* Bytes that can be written where path is or would be. */

@@ -326,6 +326,21 @@ void os_out_abandon(struct os_out *o, bool keep_part) {
     *o = (struct os_out){ 0 };
 }
 
+bool os_out_is_stale(const char *path) {
+    struct buf part = { 0 };
+    buf_addf(&part, "%s.part", path);
+    int fd = part.failed ? -1 : open(part.p, O_RDWR | O_CLOEXEC);
+    bool stale = fd >= 0 && lock_part(fd, part.p, NULL) == ERR_NONE;
+    if (fd >= 0) close(fd);
+    buf_fini(&part);
+    return stale;
+}
+
+enum err_code os_rename(const char *from, const char *to, struct err *e) {
+    if (rename(from, to)) return fail_errno(to, "cannot rename what is finished to this", e);
+    return sync_parent(to, e);
+}
+
 enum err_code os_write_file(const char *path, const void *p, size_t n, struct err *e) {
     enum err_code rc;
     struct os_out o;

@@ -22,7 +22,7 @@ int cli_fail_usage(const struct err *e) {
     return cli_fail(&p);
 }
 
-/* --- Ctrl-C --- */
+/* --- Ctrl-C, and being asked to end --- */
 
 static volatile sig_atomic_t interrupted;
 
@@ -36,6 +36,7 @@ bool cli_interrupted(void) {
     if (!ready) {
         struct sigaction a = { .sa_handler = on_interrupt };
         sigaction(SIGINT, &a, NULL);
+        sigaction(SIGTERM, &a, NULL);
         ready = true;
     }
     return interrupted;
@@ -75,7 +76,10 @@ static bool progress(void *user, const char *what, double done, double total) {
     return !cli_interrupted();
 }
 
-struct snug_progress cli_progress(void) { return (struct snug_progress){ .step = progress }; }
+struct snug_progress cli_progress(void) {
+    cli_interrupted(); /* from now on: files are there before the first step */
+    return (struct snug_progress){ .step = progress };
+}
 
 void cli_progress_end(void) {
     if (bar.shown) fputs("\r\033[K", stderr);

@@ -11,6 +11,62 @@
 
 /* --- Into GGUF --- */
 
+/* Whether name is that of a file of the set PREFIX-00001-of-0000N.gguf; its number and N are at the same places in all
+ * such names. */
+static bool is_of_set(const char *name, const char *prefix, size_t n) {
+    static const char pattern[] = "-00000-of-00000.gguf";
+    if (strncmp(name, prefix, n)) return false;
+    for (size_t i = 0; i + 1 < sizeof pattern; i++) {
+        char c = name[n + i];
+        if (pattern[i] == '0' ? c < '0' || c > '9' : c != pattern[i]) return false;
+    }
+    return true;
+}
+
+/* A set gets its names from the last to the first. So a file without the first one, of which there is a part that
+ * nobody writes, was left by a kill between two of these. */
+static bool is_cut_off(const char *path) {
+    enum { NUMBER = sizeof "00001-of-00000.gguf" - 1 };
+    char *first = mem_strdup(path);
+    if (!first) return false;
+    memcpy(first + strlen(first) - NUMBER, "00001", 5);
+    bool cut_off = !os_exists(first) && os_out_is_stale(first);
+    mem_free(first);
+    return cut_off;
+}
+
+/* Removes `name` in `dir` if it is a leftover of out: a part, or (sets) a file of a set that was never completed. */
+static void remove_if_left(const char *dir, const char *name, const char *out, bool parts) {
+    size_t n = strlen(out), len = strlen(name), part = strlen(".part");
+    bool is_part = len > part && !strcmp(name + len - part, ".part");
+    bool of_set = is_of_set(name, out, n - strlen(".gguf"));
+    char *path = os_path_join(dir, name);
+    if (!path) return;
+    if (parts && is_part && (of_set || (len == n + part && !strncmp(name, out, n)))) {
+        path[strlen(path) - part] = 0;
+        bool stale = os_out_is_stale(path);
+        path[strlen(path)] = '.';
+        if (stale) remove(path);
+    } else if (!parts && !is_part && of_set && is_cut_off(path)) {
+        remove(path);
+    }
+    mem_free(path);
+}
+
+/* Removes what a killed conversion to `out` left, whatever its cut into files was. */
+static void remove_left(const char *out_path) {
+    const char *slash = strrchr(out_path, '/'), *out = slash ? slash + 1 : out_path;
+    char *dir = slash ? mem_strndup(out_path, (size_t)(slash - out_path) + 1) : mem_strdup("."), **names;
+    size_t n;
+    if (dir && os_list_dir(dir, &names, &n, NULL) == ERR_NONE) {
+        for (size_t i = 0; i < n; i++) remove_if_left(dir, names[i], out, false);
+        for (size_t i = 0; i < n; i++) remove_if_left(dir, names[i], out, true);
+        for (size_t i = 0; i < n; i++) mem_free(names[i]);
+        mem_free(names);
+    }
+    mem_free(dir);
+}
+
 static enum err_code check_outputs(const struct gguf_writer *w, const struct convert_options *o, struct err *e) {
     for (size_t i = 0, n = gguf_writer_n_files(w); i < n && !o->force; i++) {
         char *path = gguf_writer_file_path(w, o->out, i);
@@ -91,6 +147,7 @@ static enum err_code choose_types(struct export *x, enum qtype wanted, struct er
         if (bytes[t] > bytes[most]) most = t;
     }
     export_set_file_type(x, recipe_file_type(most));
+    x->plain = true;
     return ERR_NONE;
 }
 
@@ -157,6 +214,7 @@ enum err_code convert_run(const struct convert_options *o, struct convert_result
     enum err_code rc = ERR_NONE;
     bool done = false;
     *r = (struct convert_result){ 0 };
+    if (is_gguf_path(o->out)) remove_left(o->out);
     if (o->type == QTYPE_NONE && is_gguf_path(o->out)) rc = convert_stored(o, r, &done, e);
     if (!rc && !done) rc = convert_model(o, r, e);
     if (rc) {

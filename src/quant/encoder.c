@@ -83,11 +83,13 @@ enum err_code encode_rows(enum qtype t, const float *w, size_t n_rows, size_t n,
     float *weights = mem_alloc(n, sizeof *weights);
     if (!weights) return err_no_memory(e, (uint64_t)n * sizeof *weights);
     search_fn *search = search_of(t);
+    bool plain = in && in->plain;
     enum err_code rc;
     TRY_OUT(rc, error_weights(in, n, weights, e));
     for (size_t r = 0; r < n_rows; r++) {
         TRY_OUT(rc, check_row(t, w + r * n, n, r, e));
-        search(w + r * n, weights, (uint8_t *)out + r * row_bytes, n);
+        if (plain) qtype_info(t)->encode(w + r * n, (uint8_t *)out + r * row_bytes, n);
+        else search(w + r * n, weights, (uint8_t *)out + r * row_bytes, n);
     }
 out:
     mem_free(weights);

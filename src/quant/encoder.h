@@ -7,15 +7,17 @@
  * where a_j is the mean square of the layer's input j. That sum is the row's expected squared output error when the
  * inputs are uncorrelated. The search is a local one (scales, sub-scales and codes in turn), not an exhaustive one.
  * */
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/err.h"
 #include "qtype/qtype.h"
 
-/* What is known of the matrix's input; all pointers are borrowed for the call and may be NULL. */
+/* What is known of the matrix's input, and how to encode; all pointers are borrowed for the call and may be NULL. */
 struct encoder_input {
     const float *importance; /* (n) E[x_j^2]; any common factor; finite, not negative. NULL: all columns alike */
     const float *moment;     /* (n, n) E[x_i x_j]. Encoders use its diagonal, and that only where importance is NULL */
+    bool plain;              /* the codec's own rounding (qtype.h) and no search; what is known of inputs is not used */
 };
 
 /* Encodes n_rows rows of n weights w (n_rows, n) to out, qtype_row_bytes(t, n) bytes a row. `in` may be NULL.

@@ -82,8 +82,29 @@ void export_set_file_type(struct export *x, uint32_t file_type) {
 
 /* --- Weights --- */
 
+/* Where the work stands. */
+struct writing {
+    const struct export *x;
+    const struct export_target *t;
+    struct tstream *s;
+    uint64_t at, total; /* bytes */
+};
+
+/* n bytes more are written: asks whether to go on. */
+static enum err_code advance(struct writing *k, uint64_t n, struct err *e) {
+    k->at += n;
+    if (progress_step(&k->t->progress, "writing", (double)k->at, (double)k->total)) return ERR_NONE;
+    return err_set(e, ERR_INTERRUPTED, "interrupted");
+}
+
+static enum err_code put(struct writing *k, const void *p, uint64_t n, struct err *e) {
+    TRY(tstream_put(k->s, p, n, e));
+    return advance(k, n, e);
+}
+
 struct piece {
     const struct export_tensor *t;
+    bool plain;
     uint64_t first, n, n_in, row_bytes; /* rows */
     float *floats;
     uint8_t *bytes;
@@ -93,7 +114,7 @@ struct piece {
 
 static void encode_task(void *arg, size_t begin, size_t end, unsigned thread) {
     struct piece *p = arg;
-    struct encoder_input in = { .importance = p->t->importance };
+    struct encoder_input in = { .importance = p->t->importance, .plain = p->plain };
     struct err *e = &p->errs[begin / p->rows_per_task];
     float *x = p->floats + begin * p->n_in;
     (void)thread;
@@ -115,10 +136,10 @@ static enum err_code encode_piece(struct piece *p, struct pool *pool, struct err
     return ERR_NONE;
 }
 
-static enum err_code put_encoded(const struct export_tensor *t, struct pool *pool, struct tstream *s, struct err *e) {
+static enum err_code put_encoded(struct writing *k, const struct export_tensor *t, struct err *e) {
     uint64_t n_in = t->w->ne[0], n_rows = t->w->ne[1] * t->w->ne[2] * t->w->ne[3], src_row = t->w->src->bytes / n_rows;
     uint64_t piece = max_u64(1, PIECE_FLOATS / n_in);
-    struct piece p = { .t = t, .n_in = n_in, .rows_per_task = max_u64(1, TASK_FLOATS / n_in) };
+    struct piece p = { .t = t, .plain = k->x->plain, .n_in = n_in, .rows_per_task = max_u64(1, TASK_FLOATS / n_in) };
     piece = div_up(piece, p.rows_per_task) * p.rows_per_task;
     qtype_row_bytes(t->type, n_in, &p.row_bytes);
     p.floats = mem_alloc(piece, n_in * sizeof *p.floats);
@@ -127,8 +148,8 @@ static enum err_code put_encoded(const struct export_tensor *t, struct pool *poo
     enum err_code rc = p.floats && p.bytes && p.errs ? ERR_NONE : err_no_memory(e, piece * n_in * sizeof *p.floats);
     for (p.first = 0; p.first < n_rows && !rc; p.first += p.n) {
         p.n = min_u64(piece, n_rows - p.first);
-        rc = encode_piece(&p, pool, e);
-        if (!rc) rc = tstream_put(s, p.bytes, p.n * p.row_bytes, e);
+        rc = encode_piece(&p, k->t->pool, e);
+        if (!rc) rc = put(k, p.bytes, p.n * p.row_bytes, e);
         os_advise(t->w->src->data + p.first * src_row, p.n * src_row, OS_DONTNEED);
     }
     mem_free(p.floats);
@@ -146,7 +167,7 @@ enum err_code export_copy(const struct tfile_tensor *t, struct tstream *s, struc
     return ERR_NONE;
 }
 
-static enum err_code put_vector(const struct weight *w, struct tstream *s, struct err *e) {
+static enum err_code put_vector(struct writing *k, const struct weight *w, struct err *e) {
     float *v = mem_alloc(w->ne[0], sizeof *v);
     if (!v) return err_no_memory(e, w->ne[0] * sizeof *v);
     enum err_code rc = ERR_NONE;
@@ -155,20 +176,26 @@ static enum err_code put_vector(const struct weight *w, struct tstream *s, struc
         if (!isfinite(v[i]))
             rc = err_set(e, ERR_FORMAT, "the weight in column %llu is %g: the model is damaged",
                          (unsigned long long)i, (double)v[i]);
-    if (!rc) rc = tstream_put(s, v, w->ne[0] * sizeof *v, e);
+    if (!rc) rc = put(k, v, w->ne[0] * sizeof *v, e);
     mem_free(v);
     return rc;
 }
 
-static enum err_code put_tensor(const struct export_tensor *t, uint64_t bytes, struct pool *pool, struct tstream *s,
-                                struct err *e) {
+static enum err_code put_tensor(struct writing *k, size_t index, struct err *e) {
+    const struct export_tensor *t = &k->x->tensors[index];
+    uint64_t bytes = gguf_writer_tensor_bytes(k->x->writer, index);
     enum err_code rc;
-    if (!t->w) return tstream_put(s, t->data, bytes, e);
+    if (!t->w) return put(k, t->data, bytes, e);
     bool same = t->type == t->w->type && !t->w->permute_heads;
-    if (!slot_info(t->w->slot)->matrix) rc = put_vector(t->w, s, e);
-    else if (same && !qtype_is_float(t->type)) rc = export_copy(t->w->src, s, e);
-    else rc = put_encoded(t, pool, s, e); /* floats too: they are checked on the way */
-    return rc ? err_where(e, rc, "%s", t->w->name) : ERR_NONE;
+    if (!slot_info(t->w->slot)->matrix) {
+        rc = put_vector(k, t->w, e);
+    } else if (same && !qtype_is_float(t->type)) {
+        rc = export_copy(t->w->src, k->s, e);
+        if (!rc) rc = advance(k, bytes, e);
+    } else {
+        rc = put_encoded(k, t, e); /* floats too: they are checked on the way */
+    }
+    return rc && rc != ERR_INTERRUPTED ? err_where(e, rc, "%s", t->w->name) : rc;
 }
 
 /* Errors that another start of the same work may not meet. */
@@ -177,23 +204,21 @@ static bool may_pass(enum err_code rc) {
 }
 
 enum err_code export_write(struct export *x, const struct export_target *t, struct err *e) {
+    struct writing k = { .x = x, .t = t };
     size_t done = t->resume ? SIZE_MAX : 0;
-    struct tstream *s = NULL;
-    uint64_t total = 0, at = 0;
-    gguf_writer_split(x->writer, t->split_max_size);
-    TRY(gguf_writer_open(x->writer, t->path, t->keep_part ? &done : NULL, &s, e));
-    for (size_t i = 0; i < x->n_tensors; i++) total += gguf_writer_tensor_bytes(x->writer, i);
     enum err_code rc = ERR_NONE;
-    for (size_t i = 0; i < x->n_tensors && !rc; i++) {
-        uint64_t bytes = gguf_writer_tensor_bytes(x->writer, i);
-        at += bytes;
-        if (i < done) continue;
-        rc = put_tensor(&x->tensors[i], bytes, t->pool, s, e);
-        if (!rc && t->keep_part) rc = tstream_sync(s, e);
-        if (!rc && !progress_step(&t->progress, "writing", (double)at, (double)total))
-            rc = err_set(e, ERR_INTERRUPTED, "interrupted");
+    gguf_writer_split(x->writer, t->split_max_size);
+    TRY(gguf_writer_open(x->writer, t->path, t->keep_part ? &done : NULL, &k.s, e));
+    if (!t->keep_part) done = 0;
+    for (size_t i = 0; i < x->n_tensors; i++) {
+        k.total += gguf_writer_tensor_bytes(x->writer, i);
+        if (i < done) k.at = k.total;
     }
-    if (!rc) return tstream_commit(s, e);
-    tstream_abandon(s, t->keep_part && may_pass(rc));
+    for (size_t i = done; i < x->n_tensors && !rc; i++) {
+        rc = put_tensor(&k, i, e);
+        if (!rc && t->keep_part) rc = tstream_sync(k.s, e);
+    }
+    if (!rc) return tstream_commit(k.s, e);
+    tstream_abandon(k.s, t->keep_part && may_pass(rc));
     return rc;
 }

@@ -23,6 +23,7 @@ struct export {
     struct gguf_writer *writer;
     struct export_tensor *tensors; /* in file order; index is the writer's */
     size_t n_tensors;
+    bool plain;                    /* round as the codecs do, without a search: for types that lose next to nothing */
     float *divisors;               /* of llama3 scaling, if the source has it as numbers */
 };
 

@@ -1,5 +1,9 @@
 /* Owns the order in which a directory comes into being, and the way of each weight into it. The texts beside the
- * weights are export_hf_meta's and export_hf_tok's. */
+ * weights are export_hf_meta's and export_hf_tok's.
+ *
+ * Everything is written into a directory of another name first: OUT.part, which then becomes OUT, or, where OUT is there
+ * already (and may be on a disk of its own), OUT/convert.part, whose files then move up, config.json last. A directory
+ * without config.json is no model, so a kill leaves the whole model or none. */
 #include "quant/export_hf.h"
 #include <math.h>
 #include <stdio.h>
@@ -26,8 +30,10 @@ struct hf_export {
     enum qtype dtype;              /* of most weights */
     struct side_file side[MAX_SIDE_FILES];
     size_t n_side;
-    bool made_dir;
+    char *stage;                   /* where files are written first */
+    bool into;                     /* the directory is there already; stage stands in it */
 };
+static const char stage_name[] = "convert.part";
 
 static bool from_hf(const struct model *m) { return m->file->kind != TFILE_GGUF; }
 static uint64_t weights_of(const struct weight *w) { return w->ne[0] * w->ne[1] * w->ne[2] * w->ne[3]; }
@@ -195,8 +201,8 @@ static enum err_code collect_side_files(struct hf_export *x, struct err *e) {
 
 static enum err_code write_side_files(const struct hf_export *x, struct err *e) {
     for (size_t i = 0; i < x->n_side; i++) {
-        char *path = os_path_join(x->o->out, x->side[i].name);
-        if (!path) return err_no_memory(e, strlen(x->o->out));
+        char *path = os_path_join(x->stage, x->side[i].name);
+        if (!path) return err_no_memory(e, strlen(x->stage));
         enum err_code rc = os_write_file(path, x->side[i].text.p ? x->side[i].text.p : "", x->side[i].text.n, e);
         mem_free(path);
         TRY(rc);
@@ -212,50 +218,134 @@ static bool is_model_file(const char *name) {
     return weights || !strcmp(name, "model.safetensors.index.json") || !strcmp(name, "config.json");
 }
 
-/* Removes the files of a directory, all or those of an older model. Failures show when their names are taken. */
-static void remove_files(const char *dir, bool all) {
+/* Calls fn for each name in a directory until one call fails. */
+static enum err_code each_file(const char *dir, enum err_code (*fn)(void *user, const char *dir, const char *name,
+                               struct err *e), void *user, struct err *e) {
     char **names;
     size_t n;
-    if (os_list_dir(dir, &names, &n, NULL)) return;
+    TRY(os_list_dir(dir, &names, &n, e));
+    enum err_code rc = ERR_NONE;
     for (size_t i = 0; i < n; i++) {
-        char *path = all || is_model_file(names[i]) ? os_path_join(dir, names[i]) : NULL;
-        if (path) remove(path);
-        mem_free(path);
+        if (!rc) rc = fn(user, dir, names[i], e);
         mem_free(names[i]);
     }
     mem_free(names);
+    return rc;
 }
 
+/* Failures to remove show when the name is taken. */
+static enum err_code remove_file(void *unused, const char *dir, const char *name, struct err *e) {
+    (void)unused;
+    char *path = os_path_join(dir, name);
+    if (!path) return err_no_memory(e, strlen(name));
+    remove(path);
+    mem_free(path);
+    return ERR_NONE;
+}
+
+static enum err_code remove_model_file(void *unused, const char *dir, const char *name, struct err *e) {
+    return is_model_file(name) ? remove_file(unused, dir, name, e) : ERR_NONE;
+}
+
+static enum err_code refuse_busy(void *unused, const char *dir, const char *name, struct err *e) {
+    size_t n = strlen(name), part = strlen(".part");
+    (void)unused;
+    if (n <= part || strcmp(name + n - part, ".part")) return ERR_NONE;
+    char *path = os_path_join(dir, name);
+    if (!path) return err_no_memory(e, n);
+    path[strlen(path) - part] = 0;
+    bool busy = !os_out_is_stale(path);
+    mem_free(path);
+    return busy ? err_where(e, err_set(e, ERR_EXISTS, "another process is writing here"), "%s", dir) : ERR_NONE;
+}
+
+struct contents { size_t n; bool staged, whole; };
+static enum err_code note_file(void *user, const char *dir, const char *name, struct err *e) {
+    struct contents *c = user;
+    (void)dir;
+    (void)e;
+    c->n++;
+    c->staged |= !strcmp(name, stage_name);
+    c->whole |= !strcmp(name, "config.json");
+    return ERR_NONE;
+}
+
+/* What is in a directory needs force to be replaced, but for what a killed conversion left there: it began with leave,
+ * and took config.json away when it began to move its files up. */
 static enum err_code check_dir(const char *dir, bool force, struct err *e) {
-    char **names;
-    size_t n;
+    struct contents c = { 0 };
     if (!os_exists(dir)) return ERR_NONE;
-    enum err_code rc = ERR_NONE;
+    enum err_code rc;
     if (!os_is_dir(dir)) {
         rc = err_set(e, ERR_EXISTS, "it is a file; a Hugging Face directory would be made here (names ending in .gguf "
                      "make GGUF)");
         return err_where(e, rc, "%s", dir);
     }
-    TRY(os_list_dir(dir, &names, &n, e));
-    if (n && !force) rc = err_set(e, ERR_EXISTS, "the directory has files already: --force replaces the model in it");
-    for (size_t i = 0; i < n; i++) mem_free(names[i]);
-    mem_free(names);
-    return rc ? err_where(e, rc, "%s", dir) : ERR_NONE;
+    TRY(each_file(dir, note_file, &c, e));
+    if (force || c.n == (size_t)c.staged || (c.staged && !c.whole)) return ERR_NONE;
+    rc = err_set(e, ERR_EXISTS, "the directory has files already: --force replaces the model in it");
+    return err_where(e, rc, "%s", dir);
+}
+
+/* Makes the empty directory that files are written into first. */
+static enum err_code open_stage(struct hf_export *x, struct err *e) {
+    const char *out = x->o->out;
+    size_t n = strlen(out);
+    while (n > 1 && out[n - 1] == '/') n--;
+    struct buf path = { 0 };
+    x->into = os_exists(out);
+    if (x->into) buf_addf(&path, "%.*s/%s", (int)n, out, stage_name);
+    else buf_addf(&path, "%.*s.part", (int)n, out);
+    TRY(buf_status(&path, e));
+    enum err_code rc = os_make_dir(path.p, e);
+    if (!rc) rc = each_file(path.p, refuse_busy, NULL, e);
+    if (!rc) rc = each_file(path.p, remove_file, NULL, e);
+    if (rc) buf_fini(&path);
+    else x->stage = path.p;
+    return rc;
+}
+
+/* Also after a failure, when its files are of no use. */
+static void close_stage(struct hf_export *x) {
+    if (!x->stage) return;
+    if (os_exists(x->stage)) each_file(x->stage, remove_file, NULL, NULL);
+    remove(x->stage);
+    mem_free(x->stage);
+}
+
+static enum err_code move_up(void *user, const char *dir, const char *name, struct err *e) {
+    const struct hf_export *x = user;
+    char *from = os_path_join(dir, name), *to = os_path_join(x->o->out, name);
+    enum err_code rc = from && to ? os_rename(from, to, e) : err_no_memory(e, strlen(name));
+    mem_free(from);
+    mem_free(to);
+    return rc;
+}
+
+static enum err_code move_up_but_config(void *user, const char *dir, const char *name, struct err *e) {
+    return strcmp(name, "config.json") ? move_up(user, dir, name, e) : ERR_NONE;
+}
+
+static enum err_code publish(struct hf_export *x, struct err *e) {
+    if (!x->into) return os_rename(x->stage, x->o->out, e);
+    TRY(remove_file(NULL, x->o->out, "config.json", e));
+    TRY(each_file(x->o->out, remove_model_file, NULL, e));
+    TRY(each_file(x->stage, move_up_but_config, x, e));
+    return move_up(x, x->stage, "config.json", e);
 }
 
 static enum err_code write_dir(struct hf_export *x, struct err *e) {
     struct tstream *s = NULL;
-    x->made_dir = !os_exists(x->o->out);
-    TRY(os_make_dir(x->o->out, e));
-    TRY(safetensors_writer_open(x->w, x->o->out, &s, e));
+    TRY(open_stage(x, e));
+    TRY(safetensors_writer_open(x->w, x->stage, &s, e));
     enum err_code rc = put_weights(x, s, e);
     if (rc) {
         tstream_abandon(s, false);
         return rc;
     }
-    if (!x->made_dir) remove_files(x->o->out, false);
     TRY(tstream_commit(s, e));
-    return write_side_files(x, e);
+    TRY(write_side_files(x, e));
+    return publish(x, e);
 }
 
 static enum err_code run(struct hf_export *x, struct convert_result *r, struct err *e) {
@@ -277,10 +367,7 @@ enum err_code export_hf(const struct model *m, const struct convert_options *o, 
                         struct err *e) {
     struct hf_export x = { .m = m, .o = o };
     enum err_code rc = run(&x, r, e);
-    if (rc && x.made_dir) { /* all that is in it came from here */
-        remove_files(o->out, true);
-        remove(o->out);
-    }
+    close_stage(&x);
     safetensors_writer_free(x.w);
     mem_free(x.weights);
     mem_free(x.types);

@@ -112,6 +112,21 @@ no_foreign_threads() { # one thread asked for: one thread is there, half-way thr
     wait $process || true
     same 1 "$threads"
 }
+# A conversion that is asked to end, once its file has begun: nothing of it stays.
+asked_to_end() {
+    for signal in INT TERM; do
+        "$snug" convert $model -o "$work/c.gguf" --outtype q8_0 --force >/dev/null 2>"$work/err" &
+        process=$!
+        tries=0
+        while [ ! -e "$work/c.gguf.part" ] && [ $tries -lt 400 ] && kill -0 $process 2>/dev/null; do
+            tries=$((tries + 1))
+        done
+        kill -$signal $process 2>/dev/null || :
+        wait $process || :
+        [ ! -e "$work/c.gguf.part" ] || { echo "SIG$signal leaves a part"; return 1; }
+    done
+}
+check "a conversion that is asked to end" asked_to_end
 check "interrupted" interrupt
 check "little memory" little_memory
 check "no threads but its own" no_foreign_threads

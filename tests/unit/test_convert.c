@@ -7,7 +7,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <math.h>
+#include <signal.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -398,6 +401,214 @@ static void interrupted_work_leaves_nothing(void **state) {
     mem_free(names);
 }
 
+/* --- Kills --- */
+
+/* Names in the scratch directory that begin so. */
+static size_t count_files(const char *prefix) {
+    char **names;
+    size_t n, found = 0;
+    struct err e = { 0 };
+    assert_ok(os_list_dir(dir, &names, &n, &e), &e);
+    for (size_t i = 0; i < n; i++) {
+        found += !strncmp(names[i], prefix, strlen(prefix));
+        mem_free(names[i]);
+    }
+    mem_free(names);
+    return found;
+}
+
+/* Converts in a process of its own that is killed after so long, 0: never. false if it was too slow for that. */
+static bool convert_and_kill(const struct convert_options *o, uint64_t ns) {
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (!pid) {
+        struct convert_result r;
+        _exit(convert_run(o, &r, NULL) ? 1 : 0);
+    }
+    int status;
+    if (ns) {
+        usleep((useconds_t)(ns / 1000));
+        kill(pid, SIGKILL);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    if (WIFSIGNALED(status)) return false;
+    assert_int_equal(WEXITSTATUS(status), 0);
+    return true;
+}
+
+/* Kills at moments spread over the time that a conversion takes. Afterwards the output is not there, or is whole: it
+ * opens, with the tensors of one that nobody killed. The next conversion needs no force, and leaves nothing else. */
+static void kill_conversions(struct convert_options o, size_t n_files) {
+    size_t n = strlen(o.out);
+    bool gguf = n > 5 && !strcmp(o.out + n - 5, ".gguf");
+    struct path good = scratch(gguf ? "good.gguf" : "good"), out = scratch(o.out);
+    struct convert_options undisturbed = o;
+    enum { KILLS = 12 };
+    char *opened = mem_strdup(out.p);
+    if (o.split_max_size) { /* a set opens by its first file */
+        char name[64];
+        snprintf(name, sizeof name, "%.*s-00001-of-%05zu.gguf", (int)(n - 5), o.out, n_files);
+        mem_free(opened);
+        opened = mem_strdup(scratch(name).p);
+    }
+    o.out = out.p;
+    undisturbed.out = good.p;
+    undisturbed.split_max_size = 0;
+    uint64_t start = os_now_ns();
+    assert_true(convert_and_kill(&undisturbed, 0));
+    uint64_t whole = os_now_ns() - start;
+    struct tfile *want = open_file(good.p);
+    unsigned done = 0;
+    for (int i = 0; i < KILLS; i++) {
+        done += convert_and_kill(&o, whole * (uint64_t)(i + 1) / KILLS);
+        if (!os_exists(opened)) continue;
+        if (os_is_dir(opened) && !os_exists(scratch("out/config.json").p)) continue; /* files are moving in */
+        struct tfile *got = open_file(opened);
+        assert_same_tensors(want, got);
+        tfile_close(got);
+        for (size_t f = 1; f <= n_files; f++) {
+            char name[64];
+            snprintf(name, sizeof name, "out-%05zu-of-%05zu.gguf", f, n_files);
+            remove_all(scratch(name).p);
+        }
+        remove_all(out.p);
+    }
+    if (!os_exists(opened)) assert_true(convert_and_kill(&o, 0));
+    struct tfile *got = open_file(opened);
+    assert_same_tensors(want, got);
+    tfile_close(got);
+    tfile_close(want);
+    assert_int_equal(count_files("out"), n_files);
+    mem_free(opened);
+    printf("%u of %d were faster than their kill\n", done, (int)KILLS);
+    empty_dir(NULL);
+}
+
+static void killed_conversions_leave_all_or_nothing(void **state) {
+    (void)state;
+    struct path from = in_repo("models/tiny");
+    struct convert_options o = { .in = from.p, .out = "out.gguf", .type = QTYPE_NONE, .threads = 1 };
+    kill_conversions(o, 1);
+    o.split_max_size = 3000000;
+    struct convert_result r;
+    struct path set = scratch("s.gguf");
+    struct convert_options counted = o;
+    counted.out = set.p;
+    assert_int_equal(convert_run(&counted, &r, NULL), ERR_NONE);
+    mem_free(r.file);
+    empty_dir(NULL);
+    kill_conversions(o, r.n_files);
+    o.split_max_size = 0;
+    o.out = "out";
+    kill_conversions(o, 1);
+}
+
+static void put_file(const char *name) {
+    struct err e = { 0 };
+    assert_ok(os_write_file(scratch(name).p, "old", 3, &e), &e);
+}
+
+/* What kills leave in the worst places, made by hand. */
+static void leftovers_are_taken_over(void **state) {
+    (void)state;
+    struct path from = in_repo("tests/data/arch/llama"), gguf = scratch("x.gguf"), to = scratch("to");
+    put_file("x.gguf.part");
+    put_file("x-00002-of-00007.gguf.part");
+    put_file("x-00001-of-00003.gguf.part"); /* the second had its name already, the first one not */
+    put_file("x-00002-of-00003.gguf");
+    put_file("x-00002-of-00004.gguf");      /* no leftover: nothing says that its set was never complete */
+    put_file("x-other.gguf.part");
+    convert(from.p, gguf.p, QTYPE_NONE);
+    assert_false(os_exists(scratch("x-00002-of-00003.gguf").p));
+    assert_true(os_exists(scratch("x-00002-of-00004.gguf").p));
+    assert_true(os_exists(scratch("x-other.gguf.part").p));
+    assert_int_equal(count_files("x"), 3);
+
+    /* A directory: killed while it was written, and while its files moved into one that was there. */
+    struct err e = { 0 };
+    assert_ok(os_make_dir(scratch("to.part").p, &e), &e);
+    put_file("to.part/model-00001-of-00009.safetensors");
+    put_file("to.part/model.safetensors.part");
+    convert(from.p, to.p, QTYPE_NONE);
+    assert_int_equal(count_files("to"), 1);
+    assert_false(os_exists(scratch("to/model-00001-of-00009.safetensors").p));
+    remove(scratch("to/config.json").p);
+    struct convert_options o = { .in = from.p, .out = to.p, .type = QTYPE_NONE, .threads = 1 };
+    check_refused(&o, ERR_EXISTS, "--force"); /* a directory without a model, but not our doing */
+    assert_ok(os_make_dir(scratch("to/convert.part").p, &e), &e);
+    put_file("to/convert.part/config.json");
+    convert(from.p, to.p, QTYPE_NONE);
+    assert_false(os_exists(scratch("to/convert.part").p));
+    struct tfile *a = open_file(from.p), *b = open_file(to.p);
+    assert_same_tensors(a, b);
+    tfile_close(a);
+    tfile_close(b);
+    empty_dir(NULL);
+}
+
+/* An old model stays as it is until the new one is complete. */
+static void replacing_keeps_the_old_until_the_end(void **state) {
+    (void)state;
+    struct path from = in_repo("tests/data/arch/llama"), other = in_repo("tests/data/arch/llama-mha");
+    struct path to = scratch("to");
+    double limit = 50000;
+    convert(other.p, to.p, QTYPE_NONE);
+    struct convert_options o = { .in = from.p, .out = to.p, .type = QTYPE_NONE, .threads = 1, .force = true,
+                                 .progress = { stop, &limit } };
+    check_refused(&o, ERR_INTERRUPTED, "interrupted");
+    struct tfile *a = open_file(other.p), *b = open_file(to.p);
+    assert_same_tensors(a, b);
+    tfile_close(a);
+    tfile_close(b);
+    assert_false(os_exists(scratch("to/convert.part").p));
+    empty_dir(NULL);
+}
+
+/* --- Plain rounding --- */
+
+/* Q8_0 by plain rounding, as llama.cpp's converter writes it: the largest magnitude of 32 weights becomes 127, and each
+ * weight the nearest multiple of the scale. */
+static void check_q8_rows(const struct weight *from, const struct tfile_tensor *to) {
+    float *row = mem_alloc(from->ne[0], sizeof *row);
+    const uint8_t *at = to->data;
+    for (uint64_t r = 0; r < from->ne[1]; r++) {
+        model_read_rows(from, r, 1, row);
+        for (uint64_t b = 0; b < from->ne[0]; b += 32, at += 34) {
+            float largest = 0;
+            for (int j = 0; j < 32; j++) largest = fmaxf(largest, fabsf(row[b + j]));
+            uint16_t half = f16_from_f32(largest / 127);
+            float scale = f32_from_f16(half);
+            assert_memory_equal(at, &half, 2);
+            for (int j = 0; j < 32; j++)
+                assert_true(fabsf(row[b + j] - scale * (float)(int8_t)at[2 + j]) <= 0.50001f * scale ||
+                            abs((int8_t)at[2 + j]) == 127);
+        }
+    }
+    mem_free(row);
+}
+
+static void q8_0_is_rounded_plainly(void **state) {
+    (void)state;
+    struct path from = in_repo("tests/data/arch/llama"), out = scratch("q8.gguf");
+    convert(from.p, out.p, QTYPE_Q8_0);
+    struct model *m;
+    struct err e = { 0 };
+    assert_ok(model_open(from.p, false, &m, &e), &e);
+    struct tfile *f = open_file(out.p);
+    unsigned n = 0;
+    for (uint32_t i = 0; i < m->n_weights; i++) {
+        const struct tfile_tensor *t = tfile_find(f, m->weights[i].name);
+        assert_non_null(t);
+        if (t->type != QTYPE_Q8_0) continue;
+        check_q8_rows(&m->weights[i], t);
+        n++;
+    }
+    assert_int_equal(n, 2 + 7 * 2); /* embedding, head, two blocks */
+    tfile_close(f);
+    model_close(m);
+    empty_dir(NULL);
+}
+
 /* --- Tokenizers --- */
 
 static struct span span_of(const struct buf *b) { return (struct span){ (const uint8_t *)b->p, b->n }; }
@@ -573,6 +784,8 @@ int main(void) {
         cmocka_unit_test(wider_types_lose_nothing),       cmocka_unit_test(values_out_of_reach_are_named),
         cmocka_unit_test(directories_need_force),         cmocka_unit_test(interrupted_work_leaves_nothing),
         cmocka_unit_test(tokenizers_come_back),           cmocka_unit_test(flags_of_the_tokenizer_stay),
+        cmocka_unit_test(killed_conversions_leave_all_or_nothing), cmocka_unit_test(leftovers_are_taken_over),
+        cmocka_unit_test(replacing_keeps_the_old_until_the_end),   cmocka_unit_test(q8_0_is_rounded_plainly),
         cmocka_unit_test(same_as_llama_cpp),
     };
     return cmocka_run_group_tests(tests, make_dir, remove_dir);

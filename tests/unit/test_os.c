@@ -224,6 +224,23 @@ static void full_disk_is_reported(void **state) {
     assert_false(os_exists(at("big")) || os_exists(at("big.part")));
 }
 
+/* A part is stale when it is there and nobody writes it. */
+static void stale_parts_are_told(void **state) {
+    (void)state;
+    struct os_out o;
+    assert_false(os_out_is_stale(at("s")));
+    assert_int_equal(os_out_open(&o, at("s"), false, 0, NULL), ERR_NONE);
+    assert_false(os_out_is_stale(at("s")));
+    os_out_abandon(&o, true);
+    assert_true(os_out_is_stale(at("s")));
+    assert_int_equal(os_rename(at("s.part"), at("t"), NULL), ERR_NONE);
+    assert_true(os_exists(at("t")) && !os_out_is_stale(at("s")));
+    struct err e = { 0 };
+    assert_int_equal(os_rename(at("s.part"), at("u"), &e), ERR_NOT_FOUND);
+    assert_non_null(strstr(e.where, at("u")));
+    unlink(at("t"));
+}
+
 static void machine_is_described(void **state) {
     (void)state;
     uint64_t before = os_now_ns(), bytes = 0;
@@ -272,6 +289,7 @@ int main(void) {
         cmocka_unit_test(killed_output_resumes),
         cmocka_unit_test(output_refuses_what_it_cannot_replace),
         cmocka_unit_test(full_disk_is_reported),
+        cmocka_unit_test(stale_parts_are_told),
         cmocka_unit_test(machine_is_described),
         cmocka_unit_test(large_blocks_are_lazy),
     };
