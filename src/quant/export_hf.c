@@ -1,9 +1,9 @@
 /* Owns the order in which a directory comes into being, and the way of each weight into it. The texts beside the
  * weights are export_hf_meta's and export_hf_tok's.
  *
- * Everything is written into a directory of another name first: OUT.part, which then becomes OUT, or, where OUT is there
- * already (and may be on a disk of its own), OUT/convert.part, whose files then move up, config.json last. A directory
- * without config.json is no model, so a kill leaves the whole model or none. */
+ * Everything is written into a directory of another name first: OUT.part, which then becomes OUT, or, where OUT is
+ * there already (and may be on a disk of its own), OUT/convert.part, whose files then move up, config.json last. A
+ * directory without config.json is no model, so a kill leaves the whole model or none. */
 #include "quant/export_hf.h"
 #include <math.h>
 #include <stdio.h>

@@ -25,7 +25,8 @@ struct measure_options {
 };
 
 /* Opens path itself, in float arithmetic. *out is the caller's (measurement_free), NULL on error. A weight that is NaN
- * or infinite is ERR_FORMAT and named, a norm's too, before anything is computed with it. ERR_INTERRUPTED when progress says so. After an error the journal stays. */
+ * or infinite is ERR_FORMAT and named, a norm's too, before anything is computed with it. ERR_INTERRUPTED when progress
+ * says so. After an error the journal stays. */
 enum err_code measure_model(const char *path, const struct measure_options *o, struct measurement **out,
                             struct err *e);
 #endif
