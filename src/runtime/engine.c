@@ -116,13 +116,17 @@ enum err_code engine_open(const char *path, const struct engine_options *o, stru
     *out = NULL;
     uint64_t t0 = os_now_ns();
     struct engine *en = NEW(struct engine);
-    if (!en) return err_no_memory(e, sizeof *en);
+    if (!en) {
+        backend_close(o->device);
+        return err_no_memory(e, sizeof *en);
+    }
     en->exact = o->exact;
+    en->be = o->device;
     enum err_code rc;
     TRY_OUT(rc, model_open(path, false, &en->model, e));
     TRY_OUT(rc, read_vocab(en, en->model->file, e));
     struct backend_options bo = { .threads = o->threads, .exact = o->exact };
-    TRY_OUT(rc, backend_open(o->backend ? o->backend : "cpu", &bo, &en->be, e));
+    if (!en->be) TRY_OUT(rc, backend_open(o->backend ? o->backend : "cpu", &bo, &en->be, e));
     TRY_OUT(rc, place_weights(en, e));
     TRY_OUT(rc, read_divisors(en, e));
     en->load_ns = os_now_ns() - t0;

@@ -6,7 +6,12 @@
 #include "model/model.h"
 #include "text/tok.h"
 
-struct engine_options { const char *backend; /* NULL: "cpu" */ unsigned threads; bool exact; };
+struct engine_options {
+    const char *backend;    /* a device by name; NULL: "cpu" */
+    struct backend *device; /* or an opened one, which the engine closes, also when it cannot be opened itself */
+    unsigned threads;       /* of a device opened by name; 0: one a core */
+    bool exact;
+};
 
 /* Where a weight is on the device. */
 struct placed { enum qtype type; struct place at; };
