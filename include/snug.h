@@ -206,8 +206,13 @@ struct snug_plan_device {
     char name[96]; const char *kind; /* "cpu", "gpu", "disk" */
     uint64_t memory_bytes, weights_bytes, kv_bytes, compute_bytes, total_bytes;
 };
-struct snug_plan_budget { uint64_t vram, ram, bytes; double max_bits_per_weight; bool reachable; uint32_t max_ctx;
-                          char command[400]; };
+struct snug_plan_budget {
+    uint64_t vram, ram, bytes;
+    double max_bits_per_weight; bool reachable;       /* of a quantized model; false: no type is small enough */
+    bool fits_as_is;                                  /* the model itself fits with the context asked for */
+    uint32_t max_ctx;                                 /* longest context with that many bits, or as it is */
+    char command[400];                                /* what makes the file that fits; "" if none is needed */
+};
 struct snug_plan_part { const char *part; uint64_t bytes, parameters; };
 struct snug_plan_result {
     struct snug_model_info model;

@@ -4,11 +4,12 @@
 #include "api/api.h"
 #include "base/num.h"
 #include "base/os.h"
+#include "base/str.h"
 #include "plan/inventory.h"
 #include "plan/place.h"
 #include "plan/speed.h"
 
-enum { SPEED_BYTES = 48 << 20, PREFILL_TOKENS = 256 };
+enum { PREFILL_BYTES = 24 << 20, PREFILL_TOKENS = 256, DECODE_DEPTH = 64 };
 
 struct planning {
     const struct snug_plan_options *o;
@@ -71,6 +72,40 @@ static uint32_t longest_context(const struct planning *p, uint64_t budget, uint6
     return (uint32_t)min_u64(tokens, p->m->hp.n_ctx_train);
 }
 
+/* One word of a shell's command line. */
+static void add_word(struct buf *b, const char *word) {
+    static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-+=:,./@%";
+    if (*word && !word[strspn(word, plain)]) {
+        buf_addz(b, word);
+        return;
+    }
+    buf_addc(b, '\'');
+    for (; *word; word++) {
+        if (*word == '\'') buf_addz(b, "'\\''");
+        else buf_addc(b, *word);
+    }
+    buf_addc(b, '\'');
+}
+
+/* What makes the file that fits. 16 bits need no measuring; a line that has no room stays empty. */
+static void set_command(const struct planning *p, struct snug_plan_budget *b) {
+    char file[sizeof p->m->hp.name + 24];
+    bool half = b->max_bits_per_weight >= 16;
+    struct buf line = { 0 };
+    if (half) snprintf(file, sizeof file, "%s-f16.gguf", p->m->hp.name);
+    else snprintf(file, sizeof file, "%s-%.2fbpw.gguf", p->m->hp.name, b->max_bits_per_weight);
+    for (char *c = file; *c; c++)
+        if (*c == '/' || *c == ' ') *c = '-';
+    buf_addz(&line, half ? "snug convert " : "snug quantize ");
+    add_word(&line, p->o->model);
+    buf_addz(&line, " -o ");
+    add_word(&line, file);
+    if (half) buf_addz(&line, " --outtype f16");
+    else buf_addf(&line, " -b %.2f", b->max_bits_per_weight);
+    if (!line.failed && line.n < sizeof b->command) memcpy(b->command, line.p, line.n + 1);
+    buf_fini(&line);
+}
+
 static void add_budget(struct planning *p, uint64_t vram, uint64_t ram) {
     struct snug_plan_result *r = p->r;
     struct snug_plan_budget *b = &r->budgets[r->n_budgets++];
@@ -80,9 +115,11 @@ static void add_budget(struct planning *p, uint64_t vram, uint64_t ram) {
     b->max_bits_per_weight = rounded_bpw(left, (double)p->inv.parameters);
     b->reachable = left >= (double)p->inv.smallest_bytes;
     if (!b->reachable) return;
-    b->max_ctx = longest_context(p, b->bytes, (uint64_t)(b->max_bits_per_weight * (double)p->inv.parameters / 8));
-    snprintf(b->command, sizeof b->command, "snug quantize %s -o %s-%.2fbpw.gguf -b %.2f", p->o->model, p->m->hp.name,
-             b->max_bits_per_weight, b->max_bits_per_weight);
+    uint64_t weights = p->inv.matrix_bytes + p->inv.vector_bytes;
+    b->fits_as_is = (double)weights <= left;
+    if (!b->fits_as_is) weights = (uint64_t)(b->max_bits_per_weight * (double)p->inv.parameters / 8);
+    b->max_ctx = longest_context(p, b->bytes, weights);
+    if (!b->fits_as_is) set_command(p, b);
 }
 
 static void add_device(struct snug_plan_result *r, const char *name, const char *kind, uint64_t memory,
@@ -126,29 +163,23 @@ static void place_on_devices(struct planning *p) {
                  format_bytes(at.missing, lack, sizeof lack));
 }
 
-static bool is_multiplied(const struct planning *p, const struct weight *w) {
-    return slot_info(w->slot)->matrix && (w->slot != SLOT_TOKEN_EMBD || p->m->hp.tied);
+/* Blocks whose prompt is timed: two, and more of a small model, whose times would be too short to measure. */
+static uint32_t timed_layers(const struct planning *p) {
+    uint64_t n = 1 + PREFILL_BYTES / max_u64(p->inv.layer_bytes, 1);
+    return (uint32_t)min_u64(max_u64(n, 2), p->m->hp.n_layer);
 }
 
-/* Seconds for one token alone and for one of a long prompt: the bytes of every type at its measured speed. */
+/* One token through the whole model; a prompt, whose blocks take long, through a few of them. */
 static enum err_code predict_speed(struct planning *p, struct err *e) {
-    double bytes[QTYPE_ID_LIMIT] = { 0 }, decode = 0, prefill = 0, one, many;
-    uint64_t n_in[QTYPE_ID_LIMIT] = { 0 };
-    for (uint32_t i = 0; i < p->m->n_weights; i++) {
-        const struct weight *w = &p->m->weights[i];
-        if (!is_multiplied(p, w)) continue;
-        bytes[w->type] += (double)backend_weight_bytes(p->be, w->type, w->ne);
-        n_in[w->type] = w->ne[0];
-    }
-    for (unsigned t = 0; t < QTYPE_ID_LIMIT; t++) {
-        if (!n_in[t]) continue;
-        TRY(speed_measure(p->be, t, n_in[t], 1, SPEED_BYTES, &one, e));
-        TRY(speed_measure(p->be, t, n_in[t], PREFILL_TOKENS, SPEED_BYTES / 4, &many, e));
-        decode += one * bytes[t];
-        prefill += many * bytes[t] / PREFILL_TOKENS;
-    }
-    p->r->decode_tok_s = 1 / decode;
-    p->r->prefill_tok_s = 1 / prefill;
+    struct speed_desc d = { .m = p->m, .kv_type = p->pass.kv_type, .n_layer = p->m->hp.n_layer, .head = true,
+                            .n_tok = 1, .depth = DECODE_DEPTH };
+    double one, many;
+    TRY(speed_measure(p->be, &d, &one, e));
+    d = (struct speed_desc){ .m = p->m, .kv_type = p->pass.kv_type, .n_layer = timed_layers(p),
+                             .n_tok = PREFILL_TOKENS };
+    TRY(speed_measure(p->be, &d, &many, e));
+    p->r->decode_tok_s = 1 / one;
+    p->r->prefill_tok_s = PREFILL_TOKENS / many * d.n_layer / p->m->hp.n_layer;
     return ERR_NONE;
 }
 
@@ -187,6 +218,7 @@ static enum err_code plan_model(struct planning *p, struct err *e) {
     p->pass = pass_defaults(&p->m->hp, &d);
     struct pass_weights w = { planned_weight, p->m };
     TRY(pass_memory(p->be, p->m, &p->pass, &w, &p->mem, e));
+    pass_warn(&p->m->hp, &p->pass);
     describe_model(p);
     p->r->context = p->pass.n_ctx;
     snprintf(p->r->kv_type, sizeof p->r->kv_type, "%s", kv_type == QTYPE_F16 ? "f16" : "f32");

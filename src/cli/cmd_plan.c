@@ -51,7 +51,8 @@ static void print_budgets(const struct snug_plan_result *p) {
             printf(": out of reach (%.2f bits per weight)\n", b->max_bits_per_weight);
             continue;
         }
-        printf(": up to %.2f bits per weight", b->max_bits_per_weight);
+        if (b->fits_as_is) printf(": fits as it is");
+        else printf(": up to %.2f bits per weight", b->max_bits_per_weight);
         if (b->max_ctx) printf(", context up to %u", b->max_ctx);
         if (b->command[0]) printf("\n  %s", b->command);
         putchar('\n');
@@ -75,11 +76,10 @@ static json_t *budgets_json(const struct snug_plan_result *p) {
     json_t *all = json_array();
     for (size_t i = 0; i < p->n_budgets; i++) {
         const struct snug_plan_budget *b = &p->budgets[i];
-        json_array_append_new(all, json_pack("{s:I, s:I, s:I, s:f, s:b, s:i, s:s}", "vram", (json_int_t)b->vram, "ram",
-                                             (json_int_t)b->ram, "bytes",
-            (json_int_t)b->bytes, "max_bits_per_weight", b->max_bits_per_weight, "reachable", b->reachable, "max_ctx",
-                (int)b->max_ctx, "command",
-            b->command));
+        json_array_append_new(all, json_pack("{s:I, s:I, s:I, s:f, s:b, s:b, s:i, s:s}",
+            "vram", (json_int_t)b->vram, "ram", (json_int_t)b->ram, "bytes", (json_int_t)b->bytes,
+            "max_bits_per_weight", b->max_bits_per_weight, "reachable", b->reachable, "fits_as_is", b->fits_as_is,
+            "max_ctx", (int)b->max_ctx, "command", b->command));
     }
     return all;
 }

@@ -1,6 +1,7 @@
 /* The graph of a whole pass. See pass.h. */
 #include "plan/pass.h"
 #include <string.h>
+#include "base/log.h"
 #include "base/num.h"
 
 struct pass_desc pass_defaults(const struct hparams *hp, const struct pass_desc *d) {
@@ -12,6 +13,11 @@ struct pass_desc pass_defaults(const struct hparams *hp, const struct pass_desc 
     r.n_batch = (uint32_t)min_u64(r.n_batch, (uint64_t)r.n_ctx * r.n_seq);
     r.n_out = (uint32_t)min_u64(r.n_out, r.n_batch);
     return r;
+}
+
+void pass_warn(const struct hparams *hp, const struct pass_desc *d) {
+    if (d->n_ctx > hp->n_ctx_train)
+        log_warn("a context of %u tokens is more than the %u that the model was made for", d->n_ctx, hp->n_ctx_train);
 }
 
 uint32_t pass_n_pages(const struct pass_desc *d) { return (uint32_t)div_up(d->n_ctx, KV_PAGE); }

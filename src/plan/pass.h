@@ -16,6 +16,8 @@ struct pass_desc {
 };
 /* Zeros replaced by the defaults, batch and rows cut to what can occur. */
 struct pass_desc pass_defaults(const struct hparams *hp, const struct pass_desc *d);
+/* Logs a warning when d, with its defaults, asks for a longer context than the model was made for. */
+void pass_warn(const struct hparams *hp, const struct pass_desc *d);
 
 struct pass_memory { uint64_t kv_bytes, act_bytes, io_bytes, scratch_bytes; };
 static inline uint64_t pass_memory_total(const struct pass_memory *m) {

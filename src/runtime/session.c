@@ -5,7 +5,6 @@
  * buffers that were sized for the largest batch at opening. */
 #include "runtime/session.h"
 #include <string.h>
-#include "base/log.h"
 #include "base/num.h"
 #include "runtime/kv.h"
 
@@ -56,9 +55,7 @@ enum err_code session_open(struct engine *en, const struct pass_desc *desc, stru
     if (!s) return err_no_memory(e, sizeof *s);
     s->en = en;
     s->d = with_defaults(en, desc);
-    if (s->d.n_ctx > en->model->hp.n_ctx_train)
-        log_warn("a context of %u tokens is more than the %u that the model was made for", s->d.n_ctx,
-                 en->model->hp.n_ctx_train);
+    pass_warn(&en->model->hp, &s->d);
     enum err_code rc;
     TRY_OUT(rc, session_memory(en, desc, &s->mem, e));
     TRY_OUT(rc, kv_init(&s->kv, s->d.n_seq, s->d.n_ctx, KV_PAGE, e));

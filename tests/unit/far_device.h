@@ -19,6 +19,7 @@ struct far {
     uint64_t allocated, uploaded, downloaded; /* bytes so far */
     unsigned ops[OP_KINDS];                   /* of all programs run so far */
     unsigned buffers;                         /* alive now */
+    float *outputs;                           /* where each run leaves its program's outputs; NULL: nowhere */
     bool *closed;                             /* set when the device is closed; may be NULL */
 };
 /* What the wrapped device's program does not tell. */
@@ -85,7 +86,15 @@ static void far_program_free(struct backend *b, struct program *program) {
 static enum err_code far_submit(struct backend *b, struct program *program, ticket *t, struct err *e) {
     struct far_program *p = (struct far_program *)program;
     for (uint32_t i = 0; i < p->g->n_ops; i++) far_of(b)->ops[p->g->ops[i].kind]++;
-    return backend_submit(far_of(b)->ref, p->p, t, e);
+    TRY(backend_submit(far_of(b)->ref, p->p, t, e));
+    float *out = far_of(b)->outputs;
+    for (uint32_t i = 0; out && i < p->g->n_tensors; i++) {
+        const struct tensor *x = &p->g->tensors[i];
+        if (x->role != ROLE_OUTPUT) continue;
+        TRY(backend_download(far_of(b)->ref, x->place.buffer, x->place.off, out, x->bytes, e));
+        out += x->bytes / sizeof *out;
+    }
+    return ERR_NONE;
 }
 static enum err_code far_wait(struct backend *b, ticket t, struct err *e) { return backend_wait(far_of(b)->ref, t, e); }
 
