@@ -103,29 +103,22 @@ uint64_t host_weight_bytes(struct backend *b, enum qtype type, const uint64_t ne
 
 uint64_t tensor_row_bytes(const struct tensor *t) { return t->bytes / max_u64(tensor_rows(t), 1); }
 
-/* Matrices and tables are decoded from bytes; every other source is read as an array of numbers. */
-static bool is_stored(const struct op *op, unsigned i) {
-    return i == 0 && (op->kind == OP_MATMUL || op->kind == OP_GET_ROWS);
-}
-static bool is_cache(const struct op *op, unsigned i) {
-    return (op->kind == OP_KV_STORE && i == 0) || (op->kind == OP_ATTENTION && (i == 1 || i == 2));
-}
-static bool is_index(const struct op *op, unsigned i) {
-    return ((op->kind == OP_GET_ROWS || op->kind == OP_ROPE) && i == 1) || (op->kind == OP_KV_STORE && i == 2) ||
-           (op->kind == OP_ATTENTION && i >= 3);
+/* Whether a source has the type that its letter in op.def asks for. */
+static bool type_ok(char letter, uint32_t type) {
+    switch (letter) {
+    case 'w': return type != TENSOR_I32 && qtype_info((enum qtype)type) != NULL;
+    case 'c': return type == QTYPE_F16 || type == QTYPE_F32;
+    case 'i':
+    case 'I': return type == TENSOR_I32;
+    default: return type == QTYPE_F32;
+    }
 }
 
 bool host_supports(struct backend *b, const struct graph *g, const struct op *op) {
     (void)b;
-    for (unsigned i = 0; i < OP_MAX_SRC; i++) {
-        if (op->src[i] == NO_TENSOR) continue;
-        const uint32_t type = graph_tensor(g, op->src[i])->type;
-        bool ok = is_stored(op, i)  ? qtype_info(type) != NULL
-                  : is_cache(op, i) ? type == QTYPE_F16 || type == QTYPE_F32
-                  : is_index(op, i) ? type == TENSOR_I32
-                                    : type == QTYPE_F32;
-        if (!ok) return false;
-    }
+    const char *sources = op_sources(op->kind);
+    for (unsigned i = 0; sources[i]; i++)
+        if (op->src[i] != NO_TENSOR && !type_ok(sources[i], graph_tensor(g, op->src[i])->type)) return false;
     return true;
 }
 
@@ -147,11 +140,12 @@ static enum err_code bind_op(struct host_dev *d, struct program *p, const struct
         return err_set(e, ERR_UNSUPPORTED, "%s: device %s cannot run %s on %s sources",
                        graph_tensor(p->g, op->dst)->name, d->base.ops->name, op_name(op->kind),
                        qtype_name(graph_tensor(p->g, op->src[0])->type));
-    for (unsigned i = 0; i < OP_MAX_SRC; i++) {
-        if (op->src[i] != NO_TENSOR) {
-            uint64_t align = is_stored(op, i) ? 1 : alignment(graph_tensor(p->g, op->src[i])->type);
-            TRY(bind(d, p, op->src[i], align, e));
-        }
+    const char *sources = op_sources(op->kind);
+    for (unsigned i = 0; sources[i]; i++) {
+        if (op->src[i] == NO_TENSOR) continue;
+        /* What is decoded is read byte by byte. */
+        uint64_t align = sources[i] == 'w' ? 1 : alignment(graph_tensor(p->g, op->src[i])->type);
+        TRY(bind(d, p, op->src[i], align, e));
     }
     const struct tensor *dst = graph_tensor(p->g, op->dst);
     TRY(bind(d, p, op->dst, alignment(dst->type), e));

@@ -32,8 +32,7 @@ enum err_code host_upload(struct backend *b, uint32_t buffer, uint64_t off, cons
 enum err_code host_download(struct backend *b, uint32_t buffer, uint64_t off, void *dst, uint64_t n, struct err *e);
 /* The bytes of the file: weights are read as they are stored. */
 uint64_t host_weight_bytes(struct backend *b, enum qtype type, const uint64_t ne[TENSOR_DIMS]);
-/* Whether every tensor has a type that a scalar body can read: any known qtype for matrices and tables, F32 or F16 for
- * KV caches, I32 for indices, F32 elsewhere. */
+/* Whether every source has a type that op.def allows. */
 bool host_supports(struct backend *b, const struct graph *g, const struct op *op);
 /* Checks support and the place of every tensor (known buffer, inside it, aligned, not written if lent) and grows the
  * scratch memory to what the device's scratch_bytes says. Misplaced tensors are ERR_INTERNAL: the runtime placed
@@ -43,6 +42,7 @@ void host_program_free(struct backend *b, struct program *p);
 enum err_code host_wait(struct backend *b, ticket t, struct err *e);
 
 /* Reading an operation of a program. */
+static inline uint64_t tensor_numbers(const struct tensor *t) { return t->ne[0] * tensor_rows(t); }
 static inline const struct tensor *src_tensor(const struct program *p, const struct op *op, unsigned i) {
     return graph_tensor(p->g, op->src[i]);
 }
@@ -53,6 +53,9 @@ static inline const int32_t *src_i32(const struct program *p, const struct op *o
     return (const int32_t *)(const void *)p->at[op->src[i]];
 }
 static inline float *dst_f32(const struct program *p, const struct op *op) { return (float *)(void *)p->at[op->dst]; }
+static inline int32_t *dst_i32(const struct program *p, const struct op *op) {
+    return (int32_t *)(void *)p->at[op->dst];
+}
 /* Bytes from one row of t to the next; t has a known type. */
 uint64_t tensor_row_bytes(const struct tensor *t);
 #endif

@@ -98,13 +98,13 @@ static tensor_id block(struct build *b, uint32_t layer, tensor_id x) {
     tensor_id k = build_rope(b, build_linear(b, SLOT_ATTN_K, SLOT_ATTN_K_B, layer, h));
     tensor_id v = build_linear(b, SLOT_ATTN_V, SLOT_ATTN_V_B, layer, h);
     h = build_attention(b, q, k, v);
-    x = graph_add(b->g, x, build_linear(b, SLOT_ATTN_OUT, SLOT_ATTN_OUT_B, layer, h));
+    x = graph_add(b->g, x, build_linear(b, SLOT_ATTN_OUT, SLOT_ATTN_OUT_B, layer, h), 1);
 
     h = build_norm(b, SLOT_FFN_NORM, layer, x);
     tensor_id gate = build_linear(b, SLOT_FFN_GATE, SLOT_FFN_GATE_B, layer, h);
     tensor_id up = build_linear(b, SLOT_FFN_UP, SLOT_FFN_UP_B, layer, h);
-    h = graph_glu(b->g, gate, up, GLU_SILU);
-    return graph_add(b->g, x, build_linear(b, SLOT_FFN_DOWN, SLOT_FFN_DOWN_B, layer, h));
+    h = graph_glu(b->g, gate, up, &(struct glu_desc){ .kind = GLU_SILU });
+    return graph_add(b->g, x, build_linear(b, SLOT_FFN_DOWN, SLOT_FFN_DOWN_B, layer, h), 1);
 }
 
 /* Buffers that old versions of transformers and of GGUF converters saved; they follow from the hyper-parameters. */

@@ -9,7 +9,8 @@ tensor_id build_weight(struct build *b, enum slot s, uint32_t layer) {
 }
 
 tensor_id build_norm(struct build *b, enum slot s, uint32_t layer, tensor_id x) {
-    return graph_rms_norm(b->g, x, build_weight(b, s, layer), b->m->hp.norm_eps);
+    const struct norm_desc d = { .kind = NORM_RMS, .eps = b->m->hp.norm_eps };
+    return graph_norm(b->g, x, build_weight(b, s, layer), NO_TENSOR, &d);
 }
 
 tensor_id build_linear(struct build *b, enum slot s, enum slot bias, uint32_t layer, tensor_id x) {
@@ -28,7 +29,7 @@ tensor_id build_attention(struct build *b, tensor_id q, tensor_id k, tensor_id v
     const struct hparams *hp = &b->m->hp;
     const struct attn_src src = { .q = q, .k = graph_kv_store(b->g, b->k_cache, k, b->cells),
                                   .v = graph_kv_store(b->g, b->v_cache, v, b->cells),
-                                  .pos = b->pos, .seq = b->seq, .pages = b->pages };
+                                  .pos = b->pos, .seq = b->seq, .pages = b->pages, .sinks = NO_TENSOR };
     const struct attn_desc d = { .head_dim = hp->head_dim, .page = b->page, .window = hp->window,
                                  .scale = 1 / sqrtf((float)hp->head_dim) };
     return graph_attention(b->g, &src, &d);

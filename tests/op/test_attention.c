@@ -109,6 +109,7 @@ static tensor_id build(struct rig *r, const void *arg) {
         .pos = rig_i32(r, c->n_tok, 1, a->pos),
         .seq = rig_i32(r, c->n_tok, 1, a->seq),
         .pages = rig_i32(r, a->n_pages, a->n_seq, a->pages),
+        .sinks = NO_TENSOR,
     };
     return graph_attention(r->g, &s, &c->d);
 }
@@ -184,36 +185,38 @@ static void check(const struct attn_case *proto) {
     rig_data_free(NULL);
 }
 
+#define ATTN(head_dim, page, window, scale, softcap) { head_dim, page, window, scale, softcap, 0, 0, 0, 0 }
+
 static const struct attn_case cases[] = {
-    { .what = "one token at the start", .d = { 64, 32, 0, 0, 0 }, .n_head = 4, .n_head_kv = 2, .n_tok = 1,
+    { .what = "one token at the start", .d = ATTN(64, 32, 0, 0, 0), .n_head = 4, .n_head_kv = 2, .n_tok = 1,
       .k_type = QTYPE_F16, .v_type = QTYPE_F16, .length = { 1 } },
-    { .what = "prompt", .d = { 64, 16, 0, 0, 0 }, .n_head = 8, .n_head_kv = 2, .n_tok = 50,
+    { .what = "prompt", .d = ATTN(64, 16, 0, 0, 0), .n_head = 8, .n_head_kv = 2, .n_tok = 50,
       .k_type = QTYPE_F16, .v_type = QTYPE_F16, .length = { 50 } },
-    { .what = "prompt in float, odd head", .d = { 37, 8, 0, 0, 0 }, .n_head = 3, .n_head_kv = 3, .n_tok = 70,
+    { .what = "prompt in float, odd head", .d = ATTN(37, 8, 0, 0, 0), .n_head = 3, .n_head_kv = 3, .n_tok = 70,
       .k_type = QTYPE_F32, .v_type = QTYPE_F32, .length = { 9, 70 }, .first = { 1, 0 } },
-    { .what = "one token, long", .d = { 64, 32, 0, 0, 0 }, .n_head = 8, .n_head_kv = 2, .n_tok = 1,
+    { .what = "one token, long", .d = ATTN(64, 32, 0, 0, 0), .n_head = 8, .n_head_kv = 2, .n_tok = 1,
       .k_type = QTYPE_F16, .v_type = QTYPE_F16, .length = { 100, 1100 }, .first = { 1, 1099 } },
-    { .what = "one token, long, float", .d = { 128, 64, 0, 0, 0 }, .n_head = 4, .n_head_kv = 4, .n_tok = 1,
+    { .what = "one token, long, float", .d = ATTN(128, 64, 0, 0, 0), .n_head = 4, .n_head_kv = 4, .n_tok = 1,
       .k_type = QTYPE_F32, .v_type = QTYPE_F32, .length = { 777 }, .first = { 0, 776 } },
-    { .what = "part of a prompt behind a long one", .d = { 32, 32, 0, 0, 0 }, .n_head = 6, .n_head_kv = 2, .n_tok = 35,
-      .k_type = QTYPE_F16, .v_type = QTYPE_F16, .length = { 600 }, .first = { 0, 530 } },
-    { .what = "several sequences, one token each", .d = { 64, 16, 0, 0, 0 }, .n_head = 4, .n_head_kv = 1, .n_tok = 4,
+    { .what = "part of a prompt behind a long one", .d = ATTN(32, 32, 0, 0, 0), .n_head = 6, .n_head_kv = 2,
+      .n_tok = 35, .k_type = QTYPE_F16, .v_type = QTYPE_F16, .length = { 600 }, .first = { 0, 530 } },
+    { .what = "several sequences, one token each", .d = ATTN(64, 16, 0, 0, 0), .n_head = 4, .n_head_kv = 1, .n_tok = 4,
       .k_type = QTYPE_F16, .v_type = QTYPE_F16, .length = { 5, 333, 64, 700 }, .rotate = true },
-    { .what = "many tokens of many sequences", .d = { 16, 16, 0, 0, 0 }, .n_head = 2, .n_head_kv = 2, .n_tok = 33,
+    { .what = "many tokens of many sequences", .d = ATTN(16, 16, 0, 0, 0), .n_head = 2, .n_head_kv = 2, .n_tok = 33,
       .k_type = QTYPE_F16, .v_type = QTYPE_F32, .length = { 31, 500, 1 }, .rotate = true },
-    { .what = "window", .d = { 64, 16, 100, 0, 0 }, .n_head = 4, .n_head_kv = 2, .n_tok = 60,
+    { .what = "window", .d = ATTN(64, 16, 100, 0, 0), .n_head = 4, .n_head_kv = 2, .n_tok = 60,
       .k_type = QTYPE_F16, .v_type = QTYPE_F16, .length = { 700 }, .first = { 0, 480 } },
-    { .what = "window of one, one token", .d = { 64, 16, 1, 0, 0 }, .n_head = 4, .n_head_kv = 2, .n_tok = 1,
+    { .what = "window of one, one token", .d = ATTN(64, 16, 1, 0, 0), .n_head = 4, .n_head_kv = 2, .n_tok = 1,
       .k_type = QTYPE_F16, .v_type = QTYPE_F16, .length = { 300 }, .first = { 0, 299 } },
-    { .what = "gaps between positions", .d = { 64, 16, 40, 0, 0 }, .n_head = 4, .n_head_kv = 2, .n_tok = 12,
+    { .what = "gaps between positions", .d = ATTN(64, 16, 40, 0, 0), .n_head = 4, .n_head_kv = 2, .n_tok = 12,
       .k_type = QTYPE_F16, .v_type = QTYPE_F16, .length = { 400 }, .first = { 0, 20 }, .gap = 30 },
-    { .what = "cap, odd page", .d = { 80, 7, 0, 0.3f, 30.0f }, .n_head = 5, .n_head_kv = 5, .n_tok = 40,
+    { .what = "cap, odd page", .d = ATTN(80, 7, 0, 0.3f, 30.0f), .n_head = 5, .n_head_kv = 5, .n_tok = 40,
       .k_type = QTYPE_F16, .v_type = QTYPE_F16, .length = { 3, 300 }, .first = { 1, 260 } },
-    { .what = "sharp scores", .d = { 64, 32, 0, 8.0f, 0 }, .n_head = 4, .n_head_kv = 2, .n_tok = 3,
+    { .what = "sharp scores", .d = ATTN(64, 32, 0, 8.0f, 0), .n_head = 4, .n_head_kv = 2, .n_tok = 3,
       .k_type = QTYPE_F16, .v_type = QTYPE_F16, .length = { 900 }, .first = { 0, 897 } },
-    { .what = "wide group", .d = { 64, 32, 0, 0, 0 }, .n_head = 71, .n_head_kv = 1, .n_tok = 2,
+    { .what = "wide group", .d = ATTN(64, 32, 0, 0, 0), .n_head = 71, .n_head_kv = 1, .n_tok = 2,
       .k_type = QTYPE_F16, .v_type = QTYPE_F16, .length = { 290 }, .first = { 0, 288 } },
-    { .what = "page larger than the work's pieces", .d = { 256, 1024, 0, 0, 0 }, .n_head = 2, .n_head_kv = 1,
+    { .what = "page larger than the work's pieces", .d = ATTN(256, 1024, 0, 0, 0), .n_head = 2, .n_head_kv = 1,
       .n_tok = 20, .k_type = QTYPE_F16, .v_type = QTYPE_F16, .length = { 1030 }, .first = { 0, 1010 } },
 };
 
@@ -226,8 +229,9 @@ static void follows_the_definition(void **state) {
  * among pieces in another way. */
 static void neighbours_change_nothing(void **state) {
     (void)state;
-    struct attn_case c = { .what = "neighbours", .d = { 72, 16, 0, 0.2f, 0 }, .n_head = 8, .n_head_kv = 2, .n_tok = 40,
-                           .k_type = QTYPE_F16, .v_type = QTYPE_F16, .length = { 560 }, .first = { 0, 500 } };
+    struct attn_case c = { .what = "neighbours", .d = ATTN(72, 16, 0, 0.2f, 0), .n_head = 8, .n_head_kv = 2,
+                           .n_tok = 40, .k_type = QTYPE_F16, .v_type = QTYPE_F16, .length = { 560 },
+                           .first = { 0, 500 } };
     static const char *const levels[] = { "scalar", "avx2", "avx512" };
     struct attn_data a = attn_data(&c);
     const size_t n = (size_t)c.d.head_dim * c.n_head;

@@ -87,7 +87,7 @@ static struct sum sum_of(uint32_t act, uint32_t io) {
     struct sum s = { .g = graph_new() };
     s.a = graph_input(s.g, "a", QTYPE_F32, (uint64_t[]){ 4 }, 1);
     s.b = graph_input(s.g, "b", QTYPE_F32, (uint64_t[]){ 4 }, 1);
-    s.out = graph_add(s.g, s.a, s.b);
+    s.out = graph_add(s.g, s.a, s.b, 1);
     graph_output(s.g, s.out);
     assert_int_equal(graph_finish(s.g, NULL), ERR_NONE);
     graph_place(s.g, act, io);

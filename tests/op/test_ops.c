@@ -88,14 +88,15 @@ static void get_rows_decodes(void **state) {
     }
 }
 
-/* --- RMS_NORM, ADD, GLU --- */
+/* --- NORM, ADD, GLU --- */
 
 struct rows_case { uint64_t n, rows; const float *a, *b; float eps; };
 
-static tensor_id build_rms_norm(struct rig *r, const void *arg) {
+static tensor_id build_norm(struct rig *r, const void *arg) {
     const struct rows_case *c = arg;
     tensor_id w = rig_weight(r, QTYPE_F32, c->n, 1, c->b, false);
-    return graph_rms_norm(r->g, rig_f32(r, c->n, c->rows, c->a), w, c->eps);
+    return graph_norm(r->g, rig_f32(r, c->n, c->rows, c->a), w, NO_TENSOR,
+                      &(struct norm_desc){ .kind = NORM_RMS, .eps = c->eps });
 }
 
 static void rms_norm(void **state) {
@@ -107,7 +108,7 @@ static void rms_norm(void **state) {
         memset(a, 0, c.n * sizeof *a); /* a row of zeros stays zero */
         c.a = a;
         c.b = random_f32(i + 100, c.n, 2.0f);
-        struct expected x = expect("RMS_NORM", c.n * c.rows);
+        struct expected x = expect("NORM", c.n * c.rows);
         for (size_t r = 0; r < c.rows; r++) {
             double sum = 0;
             for (size_t k = 0; k < c.n; k++) sum += (double)a[r * c.n + k] * a[r * c.n + k];
@@ -118,7 +119,7 @@ static void rms_norm(void **state) {
                 x.bound[at] = fabs(x.want[at]) * (0.5 * (c.n + 3) + 4) * EPS;
             }
         }
-        check(build_rms_norm, &c, &x);
+        check(build_norm, &c, &x);
         rig_data_free(NULL);
     }
 }
@@ -126,13 +127,13 @@ static void rms_norm(void **state) {
 static tensor_id build_add(struct rig *r, const void *arg) {
     const struct rows_case *c = arg;
     tensor_id a = rig_f32(r, c->n, c->rows, c->a);
-    return graph_add(r->g, a, rig_f32(r, c->n, c->rows, c->b));
+    return graph_add(r->g, a, rig_f32(r, c->n, c->rows, c->b), 1);
 }
 
 static tensor_id build_glu(struct rig *r, const void *arg) {
     const struct rows_case *c = arg;
     tensor_id a = rig_f32(r, c->n, c->rows, c->a);
-    return graph_glu(r->g, a, rig_f32(r, c->n, c->rows, c->b), GLU_SILU);
+    return graph_glu(r->g, a, rig_f32(r, c->n, c->rows, c->b), &(struct glu_desc){ .kind = GLU_SILU });
 }
 
 static const uint64_t flat_shapes[][2] = { { 1, 1 }, { 7, 3 }, { 16, 1 }, { 131, 67 }, { 8192, 5 } };

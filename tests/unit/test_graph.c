@@ -36,6 +36,8 @@ static struct parts parts_new(void) {
         .pages = graph_input(g, "pages", TENSOR_I32, NE(4, 1), 2),
     };
 }
+static const struct norm_desc rms = { .kind = NORM_RMS, .eps = 1e-5f };
+static const struct glu_desc silu = { .kind = GLU_SILU };
 static const struct rope_desc rope8 = { .head_dim = 8, .n_rot = 8, .pairing = ROPE_HALVES, .magnitude = 1 };
 static const struct attn_desc attn8 = { .head_dim = 8, .page = 16, .scale = 0.5f };
 
@@ -56,16 +58,16 @@ static void operations_make_their_shapes(void **state) {
     assert_int_equal(graph_tensor(p.g, p.wq)->bytes, 32 * 34); /* one Q8_0 block of 34 bytes a row */
     assert_int_equal(graph_tensor(p.g, p.k)->bytes, 16 * 64 * 2);
     assert_shape(&p, graph_get_rows(p.g, p.wq, p.ids, 1), 32, 3);
-    assert_shape(&p, graph_rms_norm(p.g, p.x, p.norm, 1e-5f), 32, 3);
+    assert_shape(&p, graph_norm(p.g, p.x, p.norm, NO_TENSOR, &rms), 32, 3);
     assert_shape(&p, graph_matmul(p.g, p.wk, p.x, p.bias), 16, 3);
     tensor_id q = graph_matmul(p.g, p.wq, p.x, NO_TENSOR), k = graph_matmul(p.g, p.wk, p.x, NO_TENSOR);
-    assert_shape(&p, graph_add(p.g, q, p.x), 32, 3);
-    assert_shape(&p, graph_glu(p.g, q, p.x, GLU_SILU), 32, 3);
+    assert_shape(&p, graph_add(p.g, q, p.x, 1), 32, 3);
+    assert_shape(&p, graph_glu(p.g, q, p.x, &silu), 32, 3);
     assert_shape(&p, graph_rope(p.g, q, p.ids, p.inv, &rope8), 32, 3);
     uint32_t before = p.g->n_tensors;
     assert_int_equal(graph_kv_store(p.g, p.k, k, p.ids), p.k);
     assert_int_equal(p.g->n_tensors, before); /* a store makes no tensor */
-    const struct attn_src s = { q, p.k, p.v, p.ids, p.ids, p.pages };
+    const struct attn_src s = { q, p.k, p.v, p.ids, p.ids, p.pages, NO_TENSOR };
     tensor_id a = graph_attention(p.g, &s, &attn8);
     assert_shape(&p, a, 32, 3);
     const struct op *last = &p.g->ops[p.g->n_ops - 1];
@@ -80,11 +82,13 @@ static void operations_make_their_shapes(void **state) {
 
 /* Every builder refuses sources that do not fit and says which; nothing is appended after the first error. */
 static tensor_id bad_rows(struct parts *p) { return graph_get_rows(p->g, p->wq, p->x, 1); }
-static tensor_id bad_norm(struct parts *p) { return graph_rms_norm(p->g, p->x, p->bias, 1e-5f); }
+static tensor_id bad_norm(struct parts *p) { return graph_norm(p->g, p->x, p->bias, NO_TENSOR, &rms); }
 static tensor_id bad_matmul(struct parts *p) { return graph_matmul(p->g, p->bias, p->x, NO_TENSOR); }
 static tensor_id bad_bias(struct parts *p) { return graph_matmul(p->g, p->wq, p->x, p->bias); }
-static tensor_id bad_add(struct parts *p) { return graph_add(p->g, p->x, graph_matmul(p->g, p->wk, p->x, NO_TENSOR)); }
-static tensor_id bad_glu(struct parts *p) { return graph_glu(p->g, p->x, p->ids, GLU_SILU); }
+static tensor_id bad_add(struct parts *p) {
+    return graph_add(p->g, p->x, graph_matmul(p->g, p->wk, p->x, NO_TENSOR), 1);
+}
+static tensor_id bad_glu(struct parts *p) { return graph_glu(p->g, p->x, p->ids, &silu); }
 static tensor_id bad_rope_pos(struct parts *p) { return graph_rope(p->g, p->x, p->inv, p->inv, &rope8); }
 static tensor_id odd_rope(struct parts *p) {
     return graph_rope(p->g, p->x, p->ids, p->inv, &(struct rope_desc){ .head_dim = 8, .n_rot = 7 });
@@ -101,7 +105,7 @@ static tensor_id bad_cells(struct parts *p) {
     return graph_kv_store(p->g, p->k, graph_matmul(p->g, p->wk, p->x, NO_TENSOR), p->pages);
 }
 static tensor_id attend(struct parts *p, tensor_id k, tensor_id seq, uint32_t head_dim, uint32_t page) {
-    const struct attn_src s = { p->x, k, p->v, p->ids, seq, p->pages };
+    const struct attn_src s = { p->x, k, p->v, p->ids, seq, p->pages, NO_TENSOR };
     return graph_attention(p->g, &s, &(struct attn_desc){ .head_dim = head_dim, .page = page, .scale = 1 });
 }
 static tensor_id attend_to_weights(struct parts *p) { return attend(p, p->wk, p->ids, 8, 16); }
@@ -109,14 +113,14 @@ static tensor_id uneven_heads(struct parts *p) { return attend(p, p->k, p->ids, 
 static tensor_id broken_page(struct parts *p) { return attend(p, p->k, p->ids, 8, 15); }
 static tensor_id no_page(struct parts *p) { return attend(p, p->k, p->ids, 8, 0); }
 static tensor_id bad_seq(struct parts *p) { return attend(p, p->k, p->inv, 8, 16); }
-static tensor_id no_source(struct parts *p) { return graph_add(p->g, p->x, NO_TENSOR); }
+static tensor_id no_source(struct parts *p) { return graph_add(p->g, p->x, NO_TENSOR, 1); }
 static tensor_id ragged_row(struct parts *p) { return graph_weight(p->g, "ragged", QTYPE_Q4_K, NE(100, 2), 2, at_7); }
 static tensor_id empty(struct parts *p) { return graph_input(p->g, "empty", QTYPE_F32, NE(4, 0), 2); }
 static tensor_id five_dims(struct parts *p) { return graph_input(p->g, "deep", QTYPE_F32, NE(1, 1, 1, 1, 1), 5); }
 static tensor_id huge(struct parts *p) { return graph_input(p->g, "huge", QTYPE_F32, NE(1ull << 40, 1ull << 40), 2); }
 static tensor_id huge_act(struct parts *p) { /* each fits in 2^64 bytes, both together pass 2^63 */
     tensor_id x = graph_input(p->g, "huge", QTYPE_F32, NE(1ull << 30, 3ull << 29), 2);
-    graph_add(p->g, x, x);
+    graph_add(p->g, x, x, 1);
     return NO_TENSOR;
 }
 static tensor_id quantized_cache(struct parts *p) { return graph_kv(p->g, "kv8", QTYPE_Q8_0, NE(32, 64), 2, at_7); }
@@ -130,7 +134,7 @@ static void bad_graphs_are_named(void **state) {
     (void)state;
     static const struct { tensor_id (*build)(struct parts *p); const char *says[2]; } cases[] = {
         { bad_rows, { "GET_ROWS", "x F32 (32, 3)" } },
-        { bad_norm, { "RMS_NORM", "bias F32 (16)" } },
+        { bad_norm, { "NORM", "bias F32 (16)" } },
         { bad_matmul, { "MATMUL", "bias F32 (16)" } },
         { bad_bias, { "MATMUL", "wq Q8_0 (32, 32)" } },
         { bad_add, { "ADD", "MATMUL.0 wk F32 (16, 3)" } },
@@ -171,11 +175,11 @@ static void bad_graphs_are_named(void **state) {
 static void the_first_error_sticks(void **state) {
     (void)state;
     struct parts p = parts_new();
-    tensor_id bad = graph_add(p.g, p.x, p.bias);
+    tensor_id bad = graph_add(p.g, p.x, p.bias, 1);
     assert_int_equal(bad, NO_TENSOR);
     uint32_t n_tensors = p.g->n_tensors, n_ops = p.g->n_ops;
-    assert_int_equal(graph_rms_norm(p.g, bad, p.norm, 1), NO_TENSOR);
-    assert_int_equal(graph_add(p.g, p.x, p.x), NO_TENSOR); /* sound, but the graph is not */
+    assert_int_equal(graph_norm(p.g, bad, p.norm, NO_TENSOR, &rms), NO_TENSOR);
+    assert_int_equal(graph_add(p.g, p.x, p.x, 1), NO_TENSOR); /* sound, but the graph is not */
     assert_int_equal(graph_input(p.g, "late", QTYPE_F32, NE(1), 1), NO_TENSOR);
     graph_output(p.g, bad);
     assert_int_equal(p.g->n_tensors, n_tensors);
@@ -196,7 +200,8 @@ static void chain_takes_two_places(void **state) {
         struct graph *g = graph_new();
         g->keep_all = keep;
         tensor_id x = graph_input(g, "x", QTYPE_F32, NE(16, 4), 2);
-        tensor_id a = graph_add(g, x, x), b = graph_add(g, a, x), c = graph_add(g, b, x), d = graph_add(g, c, x);
+        tensor_id a = graph_add(g, x, x, 1), b = graph_add(g, a, x, 1);
+        tensor_id c = graph_add(g, b, x, 1), d = graph_add(g, c, x, 1);
         graph_output(g, d);
         assert_int_equal(graph_finish(g, NULL), ERR_NONE);
         assert_int_equal(g->act_bytes, keep ? 3 * 256 : 2 * 256);
@@ -229,7 +234,7 @@ static void holes_are_used(void **state) {
     tensor_id b = graph_matmul(g, w, small, NO_TENSOR);
     tensor_id c = graph_get_rows(g, a, four, 1);
     tensor_id d = graph_get_rows(g, c, one, 1);
-    graph_output(g, graph_add(g, b, d));
+    graph_output(g, graph_add(g, b, d, 1));
     assert_int_equal(graph_finish(g, NULL), ERR_NONE);
     assert_int_equal(graph_tensor(g, a)->place.off, 0);
     assert_int_equal(graph_tensor(g, c)->place.off, 256);
@@ -326,7 +331,7 @@ static struct graph *random_graph(uint64_t seed, bool keep_all) {
         uint32_t back = n < 9 ? n : 9;
         tensor_id a = made[n - 1 - rng_below(&r, back)], b = made[n - 1 - rng_below(&r, back)];
         bool same = !memcmp(graph_tensor(g, a)->ne, graph_tensor(g, b)->ne, sizeof graph_tensor(g, a)->ne);
-        if (same && rng_below(&r, 2)) made[n] = graph_add(g, a, b);
+        if (same && rng_below(&r, 2)) made[n] = graph_add(g, a, b, 1);
         else if (rng_below(&r, 2)) made[n] = graph_get_rows(g, a, rows[rng_below(&r, 8)], 1);
         else made[n] = graph_matmul(g, w, a, NO_TENSOR);
         if (rng_below(&r, 5) == 0) graph_output(g, made[n]);
@@ -365,17 +370,17 @@ static void blocks_are_placed_tightly(void **state) {
     tensor_id up = graph_weight(p.g, "up", QTYPE_F32, NE(32, 86), 2, at_7);
     tensor_id down = graph_weight(p.g, "down", QTYPE_F32, NE(86, 32), 2, at_7);
     for (int layer = 0; layer < 6; layer++) {
-        tensor_id h = graph_rms_norm(p.g, x, p.norm, 1e-5f);
+        tensor_id h = graph_norm(p.g, x, p.norm, NO_TENSOR, &rms);
         tensor_id q = graph_rope(p.g, graph_matmul(p.g, p.wq, h, NO_TENSOR), p.ids, p.inv, &rope8);
         tensor_id k = graph_rope(p.g, graph_matmul(p.g, p.wk, h, NO_TENSOR), p.ids, p.inv, &rope8);
         tensor_id v = graph_matmul(p.g, p.wk, h, p.bias);
         const struct attn_src s = { q, graph_kv_store(p.g, p.k, k, p.ids), graph_kv_store(p.g, p.v, v, p.ids), p.ids,
-                                    p.ids, p.pages };
-        x = graph_add(p.g, x, graph_matmul(p.g, p.wq, graph_attention(p.g, &s, &attn8), NO_TENSOR));
-        h = graph_rms_norm(p.g, x, p.norm, 1e-5f);
+                                    p.ids, p.pages, NO_TENSOR };
+        x = graph_add(p.g, x, graph_matmul(p.g, p.wq, graph_attention(p.g, &s, &attn8), NO_TENSOR), 1);
+        h = graph_norm(p.g, x, p.norm, NO_TENSOR, &rms);
         tensor_id gate = graph_matmul(p.g, up, h, NO_TENSOR);
-        h = graph_glu(p.g, gate, graph_matmul(p.g, up, h, NO_TENSOR), GLU_SILU);
-        x = graph_add(p.g, x, graph_matmul(p.g, down, h, NO_TENSOR));
+        h = graph_glu(p.g, gate, graph_matmul(p.g, up, h, NO_TENSOR), &silu);
+        x = graph_add(p.g, x, graph_matmul(p.g, down, h, NO_TENSOR), 1);
     }
     graph_output(p.g, x);
     assert_int_equal(graph_finish(p.g, NULL), ERR_NONE);

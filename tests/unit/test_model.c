@@ -371,9 +371,9 @@ static void note_tap(void *user, enum slot s, uint32_t layer, tensor_id x) {
 static void blocks_are_built(void **state) {
     (void)state;
     static const enum op_kind whole[] = {
-        OP_GET_ROWS, OP_RMS_NORM, OP_MATMUL, OP_ROPE, OP_MATMUL, OP_ROPE, OP_MATMUL, OP_KV_STORE, OP_KV_STORE,
-        OP_ATTENTION, OP_MATMUL, OP_ADD, OP_RMS_NORM, OP_MATMUL, OP_MATMUL, OP_GLU, OP_MATMUL, OP_ADD,
-        OP_RMS_NORM, OP_MATMUL,
+        OP_GET_ROWS, OP_NORM, OP_MATMUL, OP_ROPE, OP_MATMUL, OP_ROPE, OP_MATMUL, OP_KV_STORE, OP_KV_STORE,
+        OP_ATTENTION, OP_MATMUL, OP_ADD, OP_NORM, OP_MATMUL, OP_MATMUL, OP_GLU, OP_MATMUL, OP_ADD,
+        OP_NORM, OP_MATMUL,
     };
     static const enum slot tapped[] = { SLOT_ATTN_Q, SLOT_ATTN_K, SLOT_ATTN_V, SLOT_ATTN_OUT, SLOT_FFN_GATE,
                                         SLOT_FFN_UP, SLOT_FFN_DOWN };

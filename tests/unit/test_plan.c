@@ -25,7 +25,7 @@ static struct snug_plan_result plan(const struct snug_plan_options *o) {
  * the last token's row, a norm and a product. */
 static void expect_ops(const struct far *far, unsigned passes, unsigned blocks, unsigned heads) {
     const unsigned want[OP_KINDS] = {
-        [OP_GET_ROWS] = 1 + heads, [OP_RMS_NORM] = 2 * blocks + heads, [OP_MATMUL] = 7 * blocks + heads,
+        [OP_GET_ROWS] = 1 + heads, [OP_NORM] = 2 * blocks + heads, [OP_MATMUL] = 7 * blocks + heads,
         [OP_ADD] = 2 * blocks, [OP_GLU] = blocks, [OP_ROPE] = 2 * blocks, [OP_KV_STORE] = 2 * blocks,
         [OP_ATTENTION] = blocks,
     };

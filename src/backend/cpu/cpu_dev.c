@@ -30,19 +30,6 @@ static uint64_t matmul_scratch(const struct cpu_dev *d, const struct graph *g, c
     return cpu_matmul_scratch((enum qtype)w->type, w->ne[0], tensor_rows(x), pool_size(d->pool), d->exact);
 }
 
-static uint64_t scratch_bytes(struct backend *b, const struct graph *g) {
-    uint64_t most = 0;
-    for (uint32_t i = 0; i < g->n_ops; i++) {
-        const struct op *op = &g->ops[i];
-        uint64_t bytes = op->kind == OP_MATMUL      ? matmul_scratch(dev(b), g, op)
-                         : op->kind == OP_ATTENTION ? cpu_attention_scratch(dev(b), g, op)
-                         : op->kind == OP_ROPE      ? cpu_rope_scratch(dev(b), op)
-                                                    : 0;
-        most = max_u64(most, bytes);
-    }
-    return most;
-}
-
 static void run_matmul(struct cpu_run *r) {
     const struct tensor *w = src_tensor(r->p, r->op, 0); // (n_in, n_out)
     const struct tensor *x = src_tensor(r->p, r->op, 1); // (n_in, n_tok)
@@ -62,24 +49,43 @@ static void run_matmul(struct cpu_run *r) {
     cpu_matmul(&r->d->kern, r->d->pool, &m, r->scratch, r->d->exact);
 }
 
-static void run_op(struct cpu_run *r) {
-    switch (r->op->kind) {
-    case OP_GET_ROWS: cpu_get_rows(r); break;
-    case OP_RMS_NORM: cpu_rms_norm(r); break;
-    case OP_MATMUL: run_matmul(r); break;
-    case OP_ADD: cpu_add(r); break;
-    case OP_GLU: cpu_glu(r); break;
-    case OP_ROPE: cpu_rope(r); break;
-    case OP_KV_STORE: cpu_kv_store(r); break;
-    case OP_ATTENTION: cpu_attention(r); break;
-    case OP_KINDS: break;
+/* What the device runs. A kind that is not here it leaves to others. */
+static const struct { void (*run)(struct cpu_run *r); cpu_scratch_fn *scratch; } bodies[OP_KINDS] = {
+    [OP_GET_ROWS] = { cpu_get_rows, NULL },
+    [OP_NORM] = { cpu_norm, NULL },
+    [OP_MATMUL] = { run_matmul, matmul_scratch },
+    [OP_ADD] = { cpu_add, NULL },
+    [OP_SCALE] = { cpu_scale, NULL },
+    [OP_GATE_ROWS] = { cpu_gate_rows, NULL },
+    [OP_GLU] = { cpu_glu, NULL },
+    [OP_ROPE] = { cpu_rope, cpu_rope_scratch },
+    [OP_KV_STORE] = { cpu_kv_store, NULL },
+    [OP_ATTENTION] = { cpu_attention, cpu_attention_scratch },
+};
+
+static bool supports(struct backend *b, const struct graph *g, const struct op *op) {
+    if (op->kind == OP_ATTENTION) {
+        const struct attn_desc *d = &op->attn;
+        const struct tensor *k = graph_tensor(g, op->src[1]), *v = graph_tensor(g, op->src[2]);
+        if (d->head_dim_v != d->head_dim || d->temp_beta != 0 || op->src[6] != NO_TENSOR || k->ne[0] != v->ne[0])
+            return false;
     }
+    return bodies[op->kind].run && host_supports(b, g, op);
+}
+
+static uint64_t scratch_bytes(struct backend *b, const struct graph *g) {
+    uint64_t most = 0;
+    for (uint32_t i = 0; i < g->n_ops; i++) {
+        cpu_scratch_fn *bytes = bodies[g->ops[i].kind].scratch;
+        if (bytes) most = max_u64(most, bytes(dev(b), g, &g->ops[i]));
+    }
+    return most;
 }
 
 static enum err_code submit(struct backend *b, struct program *p, ticket *t, struct err *e) {
     (void)e;
     for (uint32_t i = 0; i < p->g->n_ops; i++)
-        run_op(&(struct cpu_run){ dev(b), p, &p->g->ops[i], dev(b)->host.scratch });
+        bodies[p->g->ops[i].kind].run(&(struct cpu_run){ dev(b), p, &p->g->ops[i], dev(b)->host.scratch });
     *t = ++dev(b)->host.last;
     return ERR_NONE;
 }
@@ -94,7 +100,7 @@ static const struct backend_ops ops = {
     .upload = host_upload,
     .download = host_download,
     .weight_bytes = host_weight_bytes,
-    .supports = host_supports,
+    .supports = supports,
     .scratch_bytes = scratch_bytes,
     .compile = host_compile,
     .program_free = host_program_free,

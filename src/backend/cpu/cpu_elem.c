@@ -31,48 +31,146 @@ void cpu_get_rows(struct cpu_run *r) {
     pool_run(r->d->pool, m, rows_in_piece(src_tensor(r->p, r->op, 0)->ne[0]), get_rows, r);
 }
 
-static void rms_norm(void *arg, size_t begin, size_t end, unsigned thread) {
+static size_t n_numbers(const struct cpu_run *r) { return tensor_numbers(src_tensor(r->p, r->op, 0)); }
+
+/* --- Norms --- */
+
+static float sum_of(const float *x, size_t n) {
+    float part[8] = { 0 }, sum = 0;
+    for (size_t i = 0; i < n; i++) part[i % 8] += x[i];
+    for (int i = 0; i < 8; i++) sum += part[i];
+    return sum;
+}
+
+static void norm_group(const struct cpu_run *r, const float *x, const float *w, const float *bias, float *out) {
+    const struct norm_desc *d = &r->op->norm;
+    const size_t n = d->group;
+    if (d->kind == NORM_LAYER) {
+        const float mean = sum_of(x, n) / (float)n;
+        for (size_t i = 0; i < n; i++) out[i] = x[i] - mean;
+        x = out;
+    }
+    const float inv = 1.0f / sqrtf(r->d->kern.dot_f32(x, x, n) / (float)n + d->eps);
+    for (size_t i = 0; i < n; i++) out[i] = x[i] * inv;
+    for (size_t i = 0; w && i < n; i++) out[i] *= w[i];
+    for (size_t i = 0; bias && i < n; i++) out[i] += bias[i];
+}
+
+/* Source i's numbers for group k of a row: the same for all groups, or its own. */
+static const float *factors(const struct cpu_run *r, unsigned i, size_t k) {
+    if (r->op->src[i] == NO_TENSOR) return NULL;
+    const size_t group = r->op->norm.group;
+    return src_f32(r->p, r->op, i) + (tensor_numbers(src_tensor(r->p, r->op, i)) == group ? 0 : k * group);
+}
+
+static void norm(void *arg, size_t begin, size_t end, unsigned thread) {
     (void)thread;
     const struct cpu_run *r = arg;
-    const uint64_t n = src_tensor(r->p, r->op, 0)->ne[0]; // (n, ...)
-    const float *w = src_f32(r->p, r->op, 1);             // (n)
-    for (size_t row = begin; row < end; row++) {
-        const float *x = src_f32(r->p, r->op, 0) + row * n;
-        float *out = dst_f32(r->p, r->op) + row * n;
-        const float inv = 1.0f / sqrtf(r->d->kern.dot_f32(x, x, n) / (float)n + r->op->norm.eps);
-        for (uint64_t i = 0; i < n; i++) out[i] = x[i] * inv * w[i];
-    }
+    const size_t group = r->op->norm.group, groups = src_tensor(r->p, r->op, 0)->ne[0] / group; // (n, ...)
+    for (size_t i = begin; i < end; i++)
+        norm_group(r, src_f32(r->p, r->op, 0) + i * group, factors(r, 1, i % groups), factors(r, 2, i % groups),
+                   dst_f32(r->p, r->op) + i * group);
 }
 
-void cpu_rms_norm(struct cpu_run *r) {
-    const struct tensor *x = src_tensor(r->p, r->op, 0);
-    pool_run(r->d->pool, tensor_rows(x), rows_in_piece(x->ne[0]), rms_norm, r);
+void cpu_norm(struct cpu_run *r) {
+    const size_t group = r->op->norm.group;
+    pool_run(r->d->pool, n_numbers(r) / group, rows_in_piece(group), norm, r);
 }
 
-static size_t n_numbers(const struct cpu_run *r) {
-    const struct tensor *x = src_tensor(r->p, r->op, 0);
-    return x->ne[0] * tensor_rows(x);
-}
+/* --- Number by number --- */
 
 static void add(void *arg, size_t begin, size_t end, unsigned thread) {
     (void)thread;
     const struct cpu_run *r = arg;
-    const float *a = src_f32(r->p, r->op, 0), *b = src_f32(r->p, r->op, 1);
+    const float *a = src_f32(r->p, r->op, 0), *b = src_f32(r->p, r->op, 1), scale = r->op->add.scale;
     float *out = dst_f32(r->p, r->op);
-    for (size_t i = begin; i < end; i++) out[i] = a[i] + b[i];
+    for (size_t i = begin; i < end; i++) out[i] = a[i] + scale * b[i];
 }
 
 void cpu_add(struct cpu_run *r) { pool_run(r->d->pool, n_numbers(r), PIECE, add, r); }
 
+static void scale(void *arg, size_t begin, size_t end, unsigned thread) {
+    (void)thread;
+    const struct cpu_run *r = arg;
+    const float *x = src_f32(r->p, r->op, 0), cap = r->op->scale.softcap, by = r->op->scale.scale;
+    float *out = dst_f32(r->p, r->op);
+    for (size_t i = begin; i < end; i++) out[i] = by * x[i];
+    for (size_t i = begin; cap > 0 && i < end; i++) out[i] = cap * tanhf(out[i] / cap);
+}
+
+void cpu_scale(struct cpu_run *r) {
+    pool_run(r->d->pool, n_numbers(r), r->op->scale.softcap > 0 ? EXP_PIECE : PIECE, scale, r);
+}
+
+static void gate_rows(void *arg, size_t begin, size_t end, unsigned thread) {
+    (void)thread;
+    const struct cpu_run *r = arg;
+    const size_t n = src_tensor(r->p, r->op, 0)->ne[0]; // (n, n_tok)
+    const float *x = src_f32(r->p, r->op, 0);
+    for (size_t t = begin; t < end; t++) {
+        const float by = 1.0f / (1.0f + expf(-src_f32(r->p, r->op, 1)[t]));
+        for (size_t i = t * n; i < (t + 1) * n; i++) dst_f32(r->p, r->op)[i] = x[i] * by;
+    }
+}
+
+void cpu_gate_rows(struct cpu_run *r) {
+    const struct tensor *x = src_tensor(r->p, r->op, 0);
+    pool_run(r->d->pool, x->ne[1], rows_in_piece(x->ne[0]), gate_rows, r);
+}
+
+/* --- Gated units --- */
+
+enum { GLU_RUN = 256 };
+
+/* Brings n <= GLU_RUN gates to the form silu(g) * u, for the kernel that has it. */
+static void glu_by_silu(const struct cpu_run *r, const float *gate, const float *up, float *out, size_t n) {
+    const struct glu_desc *d = &r->op->glu;
+    float g[GLU_RUN], u[GLU_RUN];
+    for (size_t i = 0; i < n; i++) {
+        const float upper = up ? up[i] : 1;
+        if (d->kind == GLU_OAI) { /* (u + 1) g sigmoid(alpha g) = silu(alpha g) (u + 1) / alpha */
+            g[i] = d->alpha * fminf(gate[i], d->limit);
+            u[i] = (fmaxf(fminf(upper, d->limit), -d->limit) + 1) / d->alpha;
+        } else if (d->kind == GLU_GELU_TANH) { /* g sigmoid(b g), b = 2 sqrt(2 / pi) (1 + 0.044715 g^2) */
+            const float b = 1.595769122f + 0.0713548163f * gate[i] * gate[i];
+            g[i] = b * gate[i];
+            u[i] = upper / b;
+        } else {
+            g[i] = gate[i];
+            u[i] = upper;
+        }
+    }
+    r->d->kern.silu_mul(g, u, out, n);
+}
+
+static void glu_plain(const struct cpu_run *r, const float *gate, const float *up, float *out, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        const float g = gate[i], upper = up ? up[i] : 1;
+        const float act = r->op->glu.kind == GLU_RELU2 ? fmaxf(g, 0) * g : 0.5f * g * (1 + erff(g * 0.707106781f));
+        out[i] = act * upper;
+    }
+}
+
 static void glu(void *arg, size_t begin, size_t end, unsigned thread) {
     (void)thread;
     const struct cpu_run *r = arg;
-    assert(r->op->glu.kind == GLU_SILU);
-    const float *gate = src_f32(r->p, r->op, 0), *up = src_f32(r->p, r->op, 1);
-    r->d->kern.silu_mul(gate + begin, up + begin, dst_f32(r->p, r->op) + begin, end - begin);
+    const enum glu_kind kind = r->op->glu.kind;
+    const float *gate = src_f32(r->p, r->op, 0), *up = r->op->src[1] == NO_TENSOR ? NULL : src_f32(r->p, r->op, 1);
+    float *out = dst_f32(r->p, r->op);
+    if (kind == GLU_SILU && up) {
+        r->d->kern.silu_mul(gate + begin, up + begin, out + begin, end - begin);
+        return;
+    }
+    for (size_t i = begin; i < end; i += GLU_RUN) {
+        const size_t n = min_u64(end - i, GLU_RUN);
+        (kind == GLU_RELU2 || kind == GLU_GELU_ERF ? glu_plain
+                                                   : glu_by_silu)(r, gate + i, up ? up + i : NULL, out + i, n);
+    }
 }
 
 void cpu_glu(struct cpu_run *r) { pool_run(r->d->pool, n_numbers(r), EXP_PIECE, glu, r); }
+
+/* --- Caches --- */
 
 static void kv_store(void *arg, size_t begin, size_t end, unsigned thread) {
     (void)thread;

@@ -22,14 +22,16 @@ struct cpu_run {
 };
 
 /* Scratch memory in bytes; saturates. Operations without such a function need none. */
-uint64_t cpu_attention_scratch(const struct cpu_dev *d, const struct graph *g, const struct op *op);
-uint64_t cpu_rope_scratch(const struct cpu_dev *d, const struct op *op);
+typedef uint64_t cpu_scratch_fn(const struct cpu_dev *d, const struct graph *g, const struct op *op);
+cpu_scratch_fn cpu_attention_scratch, cpu_rope_scratch;
 
 void cpu_attention(struct cpu_run *r);
 void cpu_rope(struct cpu_run *r);
-void cpu_rms_norm(struct cpu_run *r);
+void cpu_norm(struct cpu_run *r);
 void cpu_get_rows(struct cpu_run *r);
 void cpu_add(struct cpu_run *r);
 void cpu_glu(struct cpu_run *r);
+void cpu_scale(struct cpu_run *r);
+void cpu_gate_rows(struct cpu_run *r);
 void cpu_kv_store(struct cpu_run *r);
 #endif

@@ -6,7 +6,8 @@
 enum { TOKENS_IN_PIECE = 4 };
 
 /* Sines and cosines (n_rot) of one token for every thread. */
-uint64_t cpu_rope_scratch(const struct cpu_dev *d, const struct op *op) {
+uint64_t cpu_rope_scratch(const struct cpu_dev *d, const struct graph *g, const struct op *op) {
+    (void)g;
     return (uint64_t)pool_size(d->pool) * op->rope.n_rot * sizeof(float);
 }
 

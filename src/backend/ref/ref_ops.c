@@ -1,24 +1,20 @@
 /* Every operation in its plainest form: loops over the shapes of graph.h, float sums from the first index to the last.
+ * Attention is in ref_attn.c.
  *
  * This is what the other devices are tested against, so nothing here is clever. Indices among the inputs (ids, cells,
  * positions, sequences, pages) are the runtime's promise; asserts state it. */
 #include "backend/ref/ref_ops.h"
 #include <assert.h>
 #include <math.h>
-#include "base/num.h"
-
-/* scores of one head over all positions, one row of a cache */
-static uint64_t attention_scratch(const struct graph *g, const struct op *op) {
-    const struct tensor *pages = graph_tensor(g, op->src[5]); // (n_pages, n_seq)
-    uint64_t n;
-    if (!mul_u64(pages->ne[0], op->attn.page, &n) || !add_u64(n, op->attn.head_dim, &n)) return UINT64_MAX;
-    return n;
-}
+#include "backend/experts.h"
 
 uint64_t ref_op_scratch(const struct graph *g, const struct op *op) {
     switch (op->kind) {
     case OP_MATMUL: return graph_tensor(g, op->src[0])->ne[0]; // one decoded row of w
-    case OP_ATTENTION: return attention_scratch(g, op);
+    case OP_MATMUL_ID: return graph_tensor(g, op->src[0])->ne[0]; // likewise
+    case OP_ATTENTION: return ref_attention_scratch(g, op);
+    case OP_PICK_EXPERTS:
+    case OP_WEIGH_EXPERTS: return EXPERTS_SCRATCH * graph_tensor(g, op->src[0])->ne[0];
     default: return 0;
     }
 }
@@ -41,18 +37,29 @@ static void get_rows(const struct program *p, const struct op *op) {
     }
 }
 
-static void rms_norm(const struct program *p, const struct op *op) {
+/* Weights or bias (source i) of the group that begins at number k of a row: the same for all groups, or its own. */
+static const float *norm_factors(const struct program *p, const struct op *op, unsigned i, uint64_t k) {
+    if (op->src[i] == NO_TENSOR) return NULL;
+    const struct tensor *w = src_tensor(p, op, i);
+    return src_f32(p, op, i) + (tensor_numbers(w) == op->norm.group ? 0 : k);
+}
+
+static void norm_group(const struct norm_desc *d, const float *x, const float *w, const float *bias, float *out) {
+    const uint32_t n = d->group;
+    float mean = 0, squares = 0;
+    for (uint32_t i = 0; i < n && d->kind == NORM_LAYER; i++) mean += x[i] / (float)n;
+    for (uint32_t i = 0; i < n; i++) squares += (x[i] - mean) * (x[i] - mean);
+    const float inv = 1.0f / sqrtf(squares / (float)n + d->eps);
+    for (uint32_t i = 0; i < n; i++) out[i] = (x[i] - mean) * inv * (w ? w[i] : 1) + (bias ? bias[i] : 0);
+}
+
+static void norm(const struct program *p, const struct op *op) {
     const struct tensor *t = src_tensor(p, op, 0); // (n, ...)
-    const float *w = src_f32(p, op, 1);            // (n)
     const uint64_t n = t->ne[0], rows = tensor_rows(t);
-    for (uint64_t r = 0; r < rows; r++) {
-        const float *x = src_f32(p, op, 0) + r * n;
-        float *out = dst_f32(p, op) + r * n;
-        float sum = 0;
-        for (uint64_t i = 0; i < n; i++) sum += x[i] * x[i];
-        const float inv = 1.0f / sqrtf(sum / (float)n + op->norm.eps);
-        for (uint64_t i = 0; i < n; i++) out[i] = x[i] * inv * w[i];
-    }
+    for (uint64_t r = 0; r < rows; r++)
+        for (uint64_t k = 0; k < n; k += op->norm.group)
+            norm_group(&op->norm, src_f32(p, op, 0) + r * n + k, norm_factors(p, op, 1, k), norm_factors(p, op, 2, k),
+                       dst_f32(p, op) + r * n + k);
 }
 
 static void matmul(const struct program *p, const struct op *op, float *row) {
@@ -71,22 +78,97 @@ static void matmul(const struct program *p, const struct op *op, float *row) {
     }
 }
 
-static uint64_t n_numbers(const struct tensor *t) { return t->ne[0] * tensor_rows(t); }
+static void matmul_id(const struct program *p, const struct op *op, float *row) {
+    const struct tensor *w = src_tensor(p, op, 0), *x = src_tensor(p, op, 1); // (n_in, n_out, n_mat)
+    const int32_t *ids = op->src[2] == NO_TENSOR ? NULL : src_i32(p, op, 2);  // (n_slot, n_tok)
+    const float *bias = op->src[3] == NO_TENSOR ? NULL : src_f32(p, op, 3);   // (n_out, n_mat)
+    const uint64_t n_in = w->ne[0], n_out = w->ne[1], n_slot = ids ? src_tensor(p, op, 2)->ne[0] : w->ne[2];
+    const uint64_t n_all = tensor_numbers(graph_tensor(p->g, op->dst)) / n_out; // slots of all tokens
+    const uint64_t step = tensor_numbers(x) == n_all * n_in ? 1 : n_slot;       // slots that share a vector
+    const struct qtype_info *type = qtype_info(w->type);
+    for (uint64_t i = 0; i < n_all; i++) {
+        const uint64_t m = ids ? (uint64_t)ids[i] : i % n_slot;
+        const float *v = src_f32(p, op, 1) + i / step * n_in;
+        assert(m < w->ne[2]);
+        for (uint64_t o = 0; o < n_out; o++) {
+            type->decode(stored_row(p, op, m * n_out + o), row, n_in);
+            float sum = 0;
+            for (uint64_t k = 0; k < n_in; k++) sum += row[k] * v[k];
+            dst_f32(p, op)[i * n_out + o] = bias ? sum + bias[m * n_out + o] : sum;
+        }
+    }
+}
+
+/* --- Number by number --- */
 
 static void add(const struct program *p, const struct op *op) {
     const float *a = src_f32(p, op, 0), *b = src_f32(p, op, 1);
-    const uint64_t n = n_numbers(src_tensor(p, op, 0));
-    for (uint64_t i = 0; i < n; i++) dst_f32(p, op)[i] = a[i] + b[i];
+    const uint64_t n = tensor_numbers(src_tensor(p, op, 0));
+    for (uint64_t i = 0; i < n; i++) dst_f32(p, op)[i] = a[i] + op->add.scale * b[i];
 }
 
-static float silu(float x) { return x / (1.0f + expf(-x)); }
+static void scale(const struct program *p, const struct op *op) {
+    const float *x = src_f32(p, op, 0), cap = op->scale.softcap;
+    const uint64_t n = tensor_numbers(src_tensor(p, op, 0));
+    for (uint64_t i = 0; i < n; i++) {
+        const float y = op->scale.scale * x[i];
+        dst_f32(p, op)[i] = cap > 0 ? cap * tanhf(y / cap) : y;
+    }
+}
+
+static float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
+
+static void gate_rows(const struct program *p, const struct op *op) {
+    const struct tensor *t = src_tensor(p, op, 0); // (n, n_tok)
+    for (uint64_t i = 0; i < tensor_numbers(t); i++)
+        dst_f32(p, op)[i] = src_f32(p, op, 0)[i] * sigmoid(src_f32(p, op, 1)[i / t->ne[0]]);
+}
+
+static float activate(enum glu_kind kind, float x) {
+    switch (kind) {
+    case GLU_GELU_TANH: return 0.5f * x * (1 + tanhf(0.797884561f /* sqrt(2 / pi) */ * (x + 0.044715f * x * x * x)));
+    case GLU_GELU_ERF: return 0.5f * x * (1 + erff(x * 0.707106781f /* 1 / sqrt(2) */));
+    case GLU_RELU2: return x > 0 ? x * x : 0;
+    default: return x * sigmoid(x);
+    }
+}
+
+static float glu_oai(const struct glu_desc *d, float gate, float up) {
+    gate = fminf(gate, d->limit);
+    up = fmaxf(fminf(up, d->limit), -d->limit);
+    return (up + 1) * gate * sigmoid(d->alpha * gate);
+}
 
 static void glu(const struct program *p, const struct op *op) {
-    const float *gate = src_f32(p, op, 0), *up = src_f32(p, op, 1);
-    const uint64_t n = n_numbers(src_tensor(p, op, 0));
-    assert(op->glu.kind == GLU_SILU);
-    for (uint64_t i = 0; i < n; i++) dst_f32(p, op)[i] = silu(gate[i]) * up[i];
+    const float *gate = src_f32(p, op, 0), *up = op->src[1] == NO_TENSOR ? NULL : src_f32(p, op, 1);
+    const uint64_t n = tensor_numbers(src_tensor(p, op, 0));
+    for (uint64_t i = 0; i < n; i++)
+        dst_f32(p, op)[i] = op->glu.kind == GLU_OAI ? glu_oai(&op->glu, gate[i], up[i])
+                                                    : activate(op->glu.kind, gate[i]) * (up ? up[i] : 1);
 }
+
+/* --- Rows cut and joined --- */
+
+static void slice(const struct program *p, const struct op *op) {
+    const struct slice_desc *d = &op->slice;
+    const uint64_t n = tensor_numbers(graph_tensor(p->g, op->dst));
+    for (uint64_t i = 0; i < n; i++)
+        dst_f32(p, op)[i] = src_f32(p, op, 0)[i / d->count * d->group + d->first + i % d->count];
+}
+
+static void concat(const struct program *p, const struct op *op) {
+    const struct concat_desc *d = &op->concat;
+    const struct tensor *a = src_tensor(p, op, 0), *b = src_tensor(p, op, 1);
+    const uint64_t both = d->group_a + d->group_b, n_groups = tensor_numbers(a) / d->group_a;
+    const uint64_t share = n_groups / (tensor_numbers(b) / d->group_b); // groups of a to one of b
+    for (uint64_t i = 0; i < n_groups; i++) {
+        float *out = dst_f32(p, op) + i * both;
+        for (uint64_t k = 0; k < d->group_a; k++) out[k] = src_f32(p, op, 0)[i * d->group_a + k];
+        for (uint64_t k = 0; k < d->group_b; k++) out[d->group_a + k] = src_f32(p, op, 1)[i / share * d->group_b + k];
+    }
+}
+
+/* --- Positions and caches --- */
 
 /* One head: pair i of the first n_rot numbers turns by pos * inv_freq[i]. */
 static void rope_head(const struct rope_desc *d, const float *x, float pos, const float *inv_freq, float *out) {
@@ -123,79 +205,53 @@ static void kv_store(const struct program *p, const struct op *op) {
     }
 }
 
-/* One head of the caches as one sequence sees them. */
-struct cache_view {
-    const struct program *p;
-    const struct op *op;
-    const int32_t *pages; // (n_pages)
-    uint64_t kv_head;
-};
+/* --- Experts --- */
 
-/* The head's part of K (src 1) or V (src 2) at a position. */
-static void read_cache(const struct cache_view *c, unsigned src, uint64_t position, float *out) {
-    const struct tensor *t = src_tensor(c->p, c->op, src);
-    const struct attn_desc *d = &c->op->attn;
-    const uint64_t cell = (uint64_t)c->pages[position / d->page] * d->page + position % d->page;
-    assert(c->pages[position / d->page] >= 0 && cell < tensor_rows(t));
-    const uint64_t number = cell * t->ne[0] + c->kv_head * d->head_dim, size = tensor_row_bytes(t) / t->ne[0];
-    qtype_info(t->type)->decode(c->p->at[c->op->src[src]] + number * size, out, d->head_dim);
+static void pick_experts(const struct program *p, const struct op *op, float *scratch) {
+    const struct tensor *t = src_tensor(p, op, 0); // (n_expert, n_tok)
+    const float *bias = op->src[1] == NO_TENSOR ? NULL : src_f32(p, op, 1);
+    for (uint64_t i = 0; i < t->ne[1]; i++)
+        experts_pick(&op->pick, src_f32(p, op, 0) + i * t->ne[0], bias, (uint32_t)t->ne[0], scratch,
+                     dst_i32(p, op) + i * op->pick.n_used);
 }
 
-static float score(const struct attn_desc *d, const float *q, const float *k) {
-    float dot = 0;
-    for (uint32_t i = 0; i < d->head_dim; i++) dot += q[i] * k[i];
-    dot *= d->scale;
-    return d->softcap > 0 ? d->softcap * tanhf(dot / d->softcap) : dot;
+static void weigh_experts(const struct program *p, const struct op *op, float *scratch) {
+    const struct tensor *t = src_tensor(p, op, 0), *ids = src_tensor(p, op, 1); // (n_expert, n_tok), (n_used, n_tok)
+    for (uint64_t i = 0; i < t->ne[1]; i++)
+        experts_weigh(&op->weigh, src_f32(p, op, 0) + i * t->ne[0], (uint32_t)t->ne[0],
+                      src_i32(p, op, 1) + i * ids->ne[0], (uint32_t)ids->ne[0], scratch,
+                      dst_f32(p, op) + i * ids->ne[0]);
 }
 
-/* One token and head, positions first .. pos. A token before the start (pos < 0) sees nothing and gets zeros. */
-static void attend(const struct cache_view *c, const float *q, int64_t pos, float *out, float *scratch) {
-    const struct attn_desc *d = &c->op->attn;
-    const int64_t first = d->window && pos >= d->window ? pos - d->window + 1 : 0;
-    float *row = scratch, *weights = scratch + d->head_dim; // (head_dim), (pos - first + 1)
-    float max = -INFINITY, sum = 0;
-    for (uint32_t i = 0; i < d->head_dim; i++) out[i] = 0;
-    for (int64_t s = first; s <= pos; s++) {
-        read_cache(c, 1, (uint64_t)s, row);
-        weights[s - first] = score(d, q, row);
-        max = fmaxf(max, weights[s - first]);
-    }
-    for (int64_t s = first; s <= pos; s++) {
-        weights[s - first] = expf(weights[s - first] - max);
-        sum += weights[s - first];
-    }
-    for (int64_t s = first; s <= pos; s++) {
-        read_cache(c, 2, (uint64_t)s, row);
-        for (uint32_t i = 0; i < d->head_dim; i++) out[i] += weights[s - first] / sum * row[i];
-    }
-}
-
-static void attention(const struct program *p, const struct op *op, float *scratch) {
-    const struct tensor *q = src_tensor(p, op, 0);     // (head_dim * n_head, n_tok)
-    const struct tensor *pages = src_tensor(p, op, 5); // (n_pages, n_seq)
-    const int32_t *pos = src_i32(p, op, 3), *seq = src_i32(p, op, 4); // (n_tok)
-    const uint64_t n = q->ne[0], dim = op->attn.head_dim, group = n / src_tensor(p, op, 1)->ne[0];
-    for (uint64_t t = 0; t < tensor_rows(q); t++) {
-        assert(seq[t] >= 0 && (uint64_t)seq[t] < tensor_rows(pages));
-        assert(pos[t] < 0 || (uint64_t)pos[t] / op->attn.page < pages->ne[0]);
-        const int32_t *row = src_i32(p, op, 5) + (uint64_t)seq[t] * pages->ne[0];
-        for (uint64_t h = 0; h < n / dim; h++) {
-            const struct cache_view c = { p, op, row, h / group };
-            attend(&c, src_f32(p, op, 0) + t * n + h * dim, pos[t], dst_f32(p, op) + t * n + h * dim, scratch);
-        }
+static void sum_experts(const struct program *p, const struct op *op) {
+    const struct tensor *t = src_tensor(p, op, 0); // (n, n_slot, n_tok)
+    const uint64_t n = t->ne[0], n_slot = t->ne[1];
+    for (uint64_t i = 0; i < n * t->ne[2]; i++) {
+        const float *x = src_f32(p, op, 0) + i / n * n * n_slot + i % n, *w = src_f32(p, op, 1) + i / n * n_slot;
+        float sum = 0;
+        for (uint64_t s = 0; s < n_slot; s++) sum += w[s] * x[s * n];
+        dst_f32(p, op)[i] = sum;
     }
 }
 
 void ref_op_run(const struct program *p, const struct op *op, float *scratch) {
     switch (op->kind) {
     case OP_GET_ROWS: get_rows(p, op); break;
-    case OP_RMS_NORM: rms_norm(p, op); break;
+    case OP_NORM: norm(p, op); break;
     case OP_MATMUL: matmul(p, op, scratch); break;
+    case OP_MATMUL_ID: matmul_id(p, op, scratch); break;
     case OP_ADD: add(p, op); break;
+    case OP_SCALE: scale(p, op); break;
+    case OP_GATE_ROWS: gate_rows(p, op); break;
     case OP_GLU: glu(p, op); break;
+    case OP_SLICE: slice(p, op); break;
+    case OP_CONCAT: concat(p, op); break;
     case OP_ROPE: rope(p, op); break;
     case OP_KV_STORE: kv_store(p, op); break;
-    case OP_ATTENTION: attention(p, op, scratch); break;
+    case OP_ATTENTION: ref_attention(p, op, scratch); break;
+    case OP_PICK_EXPERTS: pick_experts(p, op, scratch); break;
+    case OP_WEIGH_EXPERTS: weigh_experts(p, op, scratch); break;
+    case OP_SUM_EXPERTS: sum_experts(p, op); break;
     case OP_KINDS: break;
     }
 }
