@@ -1,5 +1,5 @@
 /* Logits and greedy tokens of whole models against the original framework's (reference.safetensors beside each model:
- * transformers, float, eager attention, no cache). Both back ends, in float.
+ * transformers, float, eager attention, no cache): from the directory and from the GGUF that we make of it, on both back ends, in float.
  *
  * Tolerance (from the reference data's own description): correct float arithmetic differs by at most
  * max(5e-4, 20 * noise) in any logit and 1e-4 of the standard deviation in the mean; noise is below 2.5e-5 for all of
@@ -12,8 +12,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "base/os.h"
 #include "format/safetensors.h"
+#include "quant/convert.h"
 #include "runtime/session.h"
 
 struct reference { struct os_map map; struct safetensors *file; };
@@ -114,14 +116,31 @@ static void check_greedy(struct engine *en, const int32_t *prompt, size_t n_prom
     session_close(s);
 }
 
-static void check_model(const char *dir, const char *backend, bool tiny) {
+/* How a model is read and run. */
+struct way { const char *backend; bool gguf; };
+static const struct way ways[] = { { "ref", false }, { "cpu", false }, { "ref", true }, { "cpu", true } };
+
+static char made[] = "/tmp/snug-logits-XXXXXX"; /* folder of the GGUF files that the test makes */
+
+/* The model as stored in another container: the same numbers in another order of rows, under other names and keys. */
+static void make_gguf(const char *dir, char *path, size_t size) {
+    struct err e;
+    struct convert_result r;
+    snprintf(path, size, "%s/model.gguf", made);
+    struct convert_options o = { .in = dir, .out = path, .type = QTYPE_NONE, .force = true, .threads = 2 };
+    die_on(convert_run(&o, &r, &e), &e);
+    mem_free(r.file);
+}
+
+static void check_model(const char *dir, const struct way *way, bool tiny) {
     struct reference r = open_reference(dir);
     struct engine *en;
     struct err e;
-    struct engine_options o = { .backend = backend, .threads = 2, .exact = true };
-    die_on(engine_open(dir, &o, &en, &e), &e);
-    char what[200];
-    snprintf(what, sizeof what, "%s on %s", strrchr(dir, '/') + 1, backend);
+    struct engine_options o = { .backend = way->backend, .threads = 2, .exact = true };
+    char gguf[600], what[200];
+    if (way->gguf) make_gguf(dir, gguf, sizeof gguf);
+    die_on(engine_open(way->gguf ? gguf : dir, &o, &en, &e), &e);
+    snprintf(what, sizeof what, "%s%s on %s", strrchr(dir, '/') + 1, way->gguf ? " as GGUF" : "", way->backend);
     check_logits(en, &r, what);
     const struct tfile_tensor *ids = find(&r, "input_ids"), *greedy = find(&r, "greedy");
     int32_t want[128], prompt[64];
@@ -145,41 +164,72 @@ static void check_model(const char *dir, const char *backend, bool tiny) {
     close_reference(&r);
 }
 
-/* Families in tests/data/arch, as directories of this repository. */
-static const char *const families[] = { "llama", "llama-mha", "llama-rope3", "llama-yarn", "llama-linear",
-                                        "llama-dynamic",
-                                        "llama-bias", "llama-sharded", "mistral-nemo" };
+/* Families in tests/data/arch, as directories of this repository, and the tiny model. */
+static struct row {
+    const char *name;
+    bool no_gguf;   /* GGUF has no key for what the family does */
+} rows[] = {
+    { "llama", false }, { "llama-mha", false }, { "llama-rope3", false }, { "llama-yarn", false },
+    { "llama-linear", false }, { "llama-dynamic", true }, { "llama-bias", false }, { "llama-sharded", false },
+    { "mistral-nemo", false }, { "tiny", false },
+};
+struct try { struct row *row; const struct way *way; };
 
-static void test_family(void **state) {
-    const char *const *which = *state; /* {family, back end} */
-    char dir[600];
-    snprintf(dir, sizeof dir, "%s/tests/data/arch/%s", getenv("SNUG_SOURCE"), which[0]);
-    check_model(dir, which[1], false);
-}
-
-static void test_tiny(void **state) {
+static void test_model(void **state) {
+    const struct try *t = *state;
+    const bool tiny = !strcmp(t->row->name, "tiny");
     const char *shared = getenv("SNUG_SHARED");
     char dir[600];
-    snprintf(dir, sizeof dir, "%s/models/tiny", shared ? shared : "");
-    if (!shared || !os_is_dir(dir)) {
+    if (tiny) snprintf(dir, sizeof dir, "%s/models/tiny", shared ? shared : "");
+    else snprintf(dir, sizeof dir, "%s/tests/data/arch/%s", getenv("SNUG_SOURCE"), t->row->name);
+    if (tiny && (!shared || !os_is_dir(dir))) {
         printf("SKIPPED: the reference logits of the tiny model are not at hand (SNUG_SHARED)\n");
         skip();
     }
-    check_model(dir, *state, true);
+    check_model(dir, t->way, tiny);
+}
+
+/* What GGUF cannot say is refused rather than dropped. */
+static void test_no_gguf(void **state) {
+    const struct row *row = *state;
+    char dir[600], path[600];
+    struct convert_result r;
+    snprintf(dir, sizeof dir, "%s/tests/data/arch/%s", getenv("SNUG_SOURCE"), row->name);
+    snprintf(path, sizeof path, "%s/refused.gguf", made);
+    struct convert_options o = { .in = dir, .out = path, .type = QTYPE_NONE };
+    assert_int_not_equal(convert_run(&o, &r, NULL), ERR_NONE);
+    assert_false(os_exists(path));
+}
+
+static int make_folder(void **state) {
+    (void)state;
+    return mkdtemp(made) ? 0 : -1;
+}
+static int remove_folder(void **state) {
+    char path[600];
+    (void)state;
+    snprintf(path, sizeof path, "%s/model.gguf", made);
+    remove(path);
+    return rmdir(made);
 }
 
 int main(void) {
-    enum { N = sizeof families / sizeof *families };
-    static const char *args[2 * N][2];
-    static char names[2 * N][64];
-    struct CMUnitTest tests[2 * N + 2];
-    for (int i = 0; i < 2 * N; i++) {
-        args[i][0] = families[i % N];
-        args[i][1] = i < N ? "ref" : "cpu";
-        snprintf(names[i], sizeof names[i], "%s_%s", args[i][0], args[i][1]);
-        tests[i] = (struct CMUnitTest){ names[i], test_family, NULL, NULL, args[i] };
+    enum { N = ARRAY_LEN(rows) * ARRAY_LEN(ways) };
+    static struct try tries[N];
+    static char names[N][64];
+    struct CMUnitTest tests[N];
+    size_t n = 0;
+    for (size_t i = 0; i < N; i++) {
+        struct row *row = &rows[i / ARRAY_LEN(ways)];
+        const struct way *way = &ways[i % ARRAY_LEN(ways)];
+        if (way->gguf && row->no_gguf && !strcmp(way->backend, "cpu")) continue; /* refused once is enough */
+        bool refused = way->gguf && row->no_gguf;
+        tries[n] = (struct try){ row, way };
+        snprintf(names[n], sizeof names[n], refused ? "%s_no_gguf" : way->gguf ? "%s_%s_gguf" : "%s_%s", row->name,
+                 way->backend);
+        tests[n] = refused ? (struct CMUnitTest){ names[n], test_no_gguf, NULL, NULL, row }
+                           : (struct CMUnitTest){ names[n], test_model, NULL, NULL, &tries[n] };
+        n++;
     }
-    tests[2 * N] = (struct CMUnitTest){ "tiny_ref", test_tiny, NULL, NULL, "ref" };
-    tests[2 * N + 1] = (struct CMUnitTest){ "tiny_cpu", test_tiny, NULL, NULL, "cpu" };
-    return cmocka_run_group_tests_name("logits", tests, NULL, NULL);
+    return _cmocka_run_group_tests("logits", tests, n, make_folder, remove_folder);
 }
