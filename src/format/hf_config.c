@@ -6,6 +6,7 @@
 #include <float.h>
 #include <jansson.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -126,11 +127,14 @@ static enum err_code look_up(const struct hf_config *c, const char *path, bool *
     return err_where(e, err_set(e, ERR_FORMAT, "the key %s is missing", path), "%s", c->name);
 }
 
-static enum err_code wrong(const struct hf_config *c, const char *path, const char *want, struct err *e) {
+enum err_code hf_config_wrong(const struct hf_config *c, const char *path, const char *want, struct err *e) {
     static const char *const names[] = { "null", "true or false", "an integer", "a number",
                                          "text", "an array",      "an object" };
-    const char *is = names[hf_config_kind(c, path)];
-    return err_where(e, err_set(e, ERR_FORMAT, "the key %s should be %s; it is %s", path, want, is), "%s", c->name);
+    const json_t *v = find(c, path);
+    char value[32] = "";
+    if (json_is_number(v)) snprintf(value, sizeof value, ", %.9g", json_number_value(v));
+    return err_where(e, err_set(e, ERR_FORMAT, "the key %s should be %s; it is %s%s", path, want, names[kind_of(v)],
+                                value), "%s", c->name);
 }
 
 enum err_code hf_config_u64(const struct hf_config *c, const char *path, uint64_t *out, bool *found, struct err *e) {
@@ -143,14 +147,14 @@ enum err_code hf_config_u64(const struct hf_config *c, const char *path, uint64_
     else if (json_is_real(v) && d >= 0 && d <= EXACT_INTEGER && d == floor(d))
         *out = (uint64_t)d;
     else
-        return wrong(c, path, "an integer of 0 or more", e);
+        return hf_config_wrong(c, path, "an integer of 0 or more", e);
     return ERR_NONE;
 }
 
 enum err_code hf_config_u32(const struct hf_config *c, const char *path, uint32_t *out, bool *found, struct err *e) {
     uint64_t v = 0;
     TRY(hf_config_u64(c, path, &v, found, e));
-    if (v > UINT32_MAX) return wrong(c, path, "below 2^32", e);
+    if (v > UINT32_MAX) return hf_config_wrong(c, path, "below 2^32", e);
     if (!found || *found) *out = (uint32_t)v;
     return ERR_NONE;
 }
@@ -159,7 +163,7 @@ enum err_code hf_config_f64(const struct hf_config *c, const char *path, double 
     const json_t *v;
     TRY(look_up(c, path, found, &v, e));
     if (!v) return ERR_NONE;
-    if (!json_is_number(v)) return wrong(c, path, "a number", e);
+    if (!json_is_number(v)) return hf_config_wrong(c, path, "a number", e);
     *out = json_number_value(v);
     return ERR_NONE;
 }
@@ -169,7 +173,7 @@ enum err_code hf_config_f32(const struct hf_config *c, const char *path, float *
     TRY(look_up(c, path, found, &v, e));
     if (!v) return ERR_NONE;
     if (!json_is_number(v) || fabs(json_number_value(v)) > FLT_MAX)
-        return wrong(c, path, "a number of single precision", e);
+        return hf_config_wrong(c, path, "a number of single precision", e);
     *out = (float)json_number_value(v);
     return ERR_NONE;
 }
@@ -178,7 +182,7 @@ enum err_code hf_config_bool(const struct hf_config *c, const char *path, bool *
     const json_t *v;
     TRY(look_up(c, path, found, &v, e));
     if (!v) return ERR_NONE;
-    if (!json_is_boolean(v)) return wrong(c, path, "true or false", e);
+    if (!json_is_boolean(v)) return hf_config_wrong(c, path, "true or false", e);
     *out = json_is_true(v);
     return ERR_NONE;
 }
@@ -187,7 +191,7 @@ enum err_code hf_config_str(const struct hf_config *c, const char *path, const c
     const json_t *v;
     TRY(look_up(c, path, found, &v, e));
     if (!v) return ERR_NONE;
-    if (!json_is_string(v)) return wrong(c, path, "text", e);
+    if (!json_is_string(v)) return hf_config_wrong(c, path, "text", e);
     *out = json_string_value(v);
     return ERR_NONE;
 }

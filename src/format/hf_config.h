@@ -34,4 +34,7 @@ enum err_code hf_config_f64(const struct hf_config *c, const char *path, double 
 enum err_code hf_config_f32(const struct hf_config *c, const char *path, float *out, bool *found, struct err *e);
 enum err_code hf_config_bool(const struct hf_config *c, const char *path, bool *out, bool *found, struct err *e);
 enum err_code hf_config_str(const struct hf_config *c, const char *path, const char **out, bool *found, struct err *e);
+/* What the caller says of a value that is there and that it cannot use: ERR_FORMAT that names the file, the path, what
+ * it should be ("a number from 0 to 1") and what it is. */
+enum err_code hf_config_wrong(const struct hf_config *c, const char *path, const char *want, struct err *e);
 #endif

@@ -20,17 +20,31 @@ struct sampler {
     uint16_t *count;      /* (n_vocab) occurrences within the window, filled for a pick and cleared after */
 };
 
+/* The settings that are numbers; where the file says what cannot be, it is to blame. */
+static enum err_code read_numbers(const struct hf_config *c, struct sample_params *p, struct err *e) {
+    const struct { const char *key; float *value; bool positive, share; } numbers[] = {
+        { "temperature", &p->temp, false, false }, { "top_p", &p->top_p, false, true },
+        { "min_p", &p->min_p, false, true }, { "repetition_penalty", &p->repeat_penalty, true, false },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
+        bool found;
+        TRY(hf_config_f32(c, numbers[i].key, numbers[i].value, &found, e));
+        float v = *numbers[i].value;
+        if (v < 0 || (numbers[i].positive && v == 0) || (numbers[i].share && v > 1))
+            return hf_config_wrong(c, numbers[i].key, numbers[i].positive ? "a number above 0"
+                                   : numbers[i].share ? "a number from 0 to 1" : "a number of 0 or more", e);
+    }
+    return ERR_NONE;
+}
+
 enum err_code sample_defaults(const struct hf_config *generation, struct sample_params *p, struct err *e) {
     *p = (struct sample_params){ .temp = 0.8f, .top_k = 40, .top_p = 0.95f, .min_p = 0.05f, .repeat_penalty = 1.0f,
                                  .repeat_last_n = 64, .seed = os_random_u64() & 0xffffffffu };
     if (!generation) return ERR_NONE;
     bool found, sampled = true;
     uint32_t top_k = (uint32_t)p->top_k;
-    TRY(hf_config_f32(generation, "temperature", &p->temp, &found, e));
+    TRY(read_numbers(generation, p, e));
     TRY(hf_config_u32(generation, "top_k", &top_k, &found, e));
-    TRY(hf_config_f32(generation, "top_p", &p->top_p, &found, e));
-    TRY(hf_config_f32(generation, "min_p", &p->min_p, &found, e));
-    TRY(hf_config_f32(generation, "repetition_penalty", &p->repeat_penalty, &found, e));
     TRY(hf_config_bool(generation, "do_sample", &sampled, &found, e));
     p->top_k = top_k > INT32_MAX ? 0 : (int32_t)top_k;
     if (!sampled) p->temp = 0;

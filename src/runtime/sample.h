@@ -16,7 +16,7 @@ struct sample_params {
     uint64_t seed;
 };
 /* llama.cpp's defaults, then what generation_config.json says (generation may be NULL); a seed nobody can guess. A
- * value of the wrong kind in the file is an error that names it. */
+ * value of the wrong kind or outside of its range in the file is an error that names file and key. */
 enum err_code sample_defaults(const struct hf_config *generation, struct sample_params *p, struct err *e);
 
 struct sampler;

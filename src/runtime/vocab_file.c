@@ -327,11 +327,31 @@ static enum err_code hint_id(const struct tfile *f, const char *key, int32_t *id
     return ERR_NONE;
 }
 
+/* Every id of a key, one or a list, is a token. Padding is not looked at: it is not used, and often names none. */
+static enum err_code check_ids(const struct hf_config *c, const char *key, uint32_t n_vocab, struct err *e) {
+    bool list = hf_config_kind(c, key) == HF_ARRAY;
+    size_t n = list ? hf_config_count(c, key) : 1;
+    for (size_t i = 0; i < n; i++) {
+        char path[40];
+        uint64_t id = 0;
+        bool found;
+        if (list) snprintf(path, sizeof path, "%s.%zu", key, i);
+        else snprintf(path, sizeof path, "%s", key);
+        TRY(hf_config_u64(c, path, &id, &found, e));
+        if (found && id >= n_vocab) return hf_config_wrong(c, path, "a token of the vocabulary", e);
+    }
+    return ERR_NONE;
+}
+
 static enum err_code from_dir(const struct tfile *f, struct vocab *v, struct err *e) {
     struct vocab_hints hints = { 0 };
     struct hf_tokenizer *t = NULL;
     bool found;
     if (f->config) TRY(hf_config_u32(f->config, "vocab_size", &hints.n_vocab, &found, e));
+    if (f->generation && hints.n_vocab) {
+        TRY(check_ids(f->generation, "bos_token_id", hints.n_vocab, e));
+        TRY(check_ids(f->generation, "eos_token_id", hints.n_vocab, e));
+    }
     TRY(hint_id(f, "bos_token_id", &hints.bos, e));
     TRY(hint_id(f, "eos_token_id", &hints.eos, e));
     TRY(hint_id(f, "pad_token_id", &hints.pad, e));

@@ -1,5 +1,6 @@
 /* Logits and greedy tokens of whole models against the original framework's (reference.safetensors beside each model:
- * transformers, float, eager attention, no cache): from the directory and from the GGUF that we make of it, on both back ends, in float.
+ * transformers, float, eager attention, no cache): from the directory and from the GGUF that we make of it, on both
+ * back ends, in float.
  *
  * Tolerance (from the reference data's own description): correct float arithmetic differs by at most
  * max(5e-4, 20 * noise) in any logit and 1e-4 of the standard deviation in the mean; noise is below 2.5e-5 for all of

@@ -147,10 +147,38 @@ static void test_settings_of_a_file(void **state) {
     assert_int_equal(sample_defaults(c, &p, &e), ERR_NONE);
     assert_true(p.temp == 0.7f && p.top_k == 20 && p.top_p == 0.9f && p.min_p == 0.05f && p.repeat_penalty == 1.05f);
     hf_config_close(c);
-    static const char wrong[] = "{\"temperature\": \"hot\"}";
-    assert_int_equal(hf_config_parse((struct span){ (const uint8_t *)wrong, sizeof wrong - 1 },
-                                     "generation_config.json", &c, &e), ERR_NONE);
-    assert_int_equal(sample_defaults(c, &p, &e), ERR_FORMAT);
+}
+
+/* The file and the key are to blame, not an option that nobody gave. */
+static void test_bad_settings_of_a_file(void **state) {
+    (void)state;
+    static const struct { const char *json, *key; } bad[] = {
+        { "{\"temperature\": \"hot\"}", "temperature" }, { "{\"temperature\": -0.5}", "temperature" },
+        { "{\"top_p\": 1.5}", "top_p" }, { "{\"top_p\": -0.1}", "top_p" },
+        { "{\"min_p\": 2}", "min_p" }, { "{\"min_p\": -1}", "min_p" },
+        { "{\"top_k\": -1}", "top_k" }, { "{\"top_k\": 1.5}", "top_k" },
+        { "{\"repetition_penalty\": 0}", "repetition_penalty" },
+        { "{\"repetition_penalty\": -2}", "repetition_penalty" },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        struct hf_config *c;
+        struct sample_params p;
+        struct err e;
+        char text[800];
+        assert_int_equal(hf_config_parse((struct span){ (const uint8_t *)bad[i].json, strlen(bad[i].json) },
+                                         "generation_config.json", &c, &e), ERR_NONE);
+        if (sample_defaults(c, &p, &e) != ERR_FORMAT) fail_msg("%s is taken", bad[i].json);
+        err_format(&e, text, sizeof text);
+        if (!strstr(text, "generation_config.json") || !strstr(text, bad[i].key) || strstr(text, "--"))
+            fail_msg("%s: %s", bad[i].json, text);
+        hf_config_close(c);
+    }
+    /* The ends of the ranges are inside. */
+    static const char edge[] = "{\"temperature\": 0, \"top_p\": 0, \"min_p\": 1, \"repetition_penalty\": 0.01}";
+    struct hf_config *c;
+    struct sample_params p;
+    assert_int_equal(hf_config_parse((struct span){ (const uint8_t *)edge, sizeof edge - 1 }, "g", &c, NULL), ERR_NONE);
+    assert_int_equal(sample_defaults(c, &p, NULL), ERR_NONE);
     hf_config_close(c);
 }
 
@@ -160,6 +188,7 @@ int main(void) {
             cmocka_unit_test(test_top_k),
         cmocka_unit_test(test_top_p), cmocka_unit_test(test_min_p), cmocka_unit_test(test_penalties),
         cmocka_unit_test(test_same_seed_same_tokens), cmocka_unit_test(test_settings_of_a_file),
+        cmocka_unit_test(test_bad_settings_of_a_file),
     };
     return cmocka_run_group_tests_name("sample", tests, NULL, NULL);
 }

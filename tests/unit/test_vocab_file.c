@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
@@ -213,11 +214,45 @@ static void tiny_agrees_with_llama_cpp(void **state) {
     vocab_fini(&a);
 }
 
+/* The settings of the tiny model's folder with another generation_config.json, whose ids name a token of 4096. */
+static void ids_of_settings_are_tokens(void **state) {
+    (void)state;
+    static const struct { const char *json, *key; } cases[] = {
+        { "{\"eos_token_id\": 4095}", NULL }, { "{\"eos_token_id\": [1, 4095], \"pad_token_id\": 4096}", NULL },
+        { "{\"eos_token_id\": 4096}", "eos_token_id" }, { "{\"eos_token_id\": [1, 4096]}", "eos_token_id.1" },
+        { "{\"bos_token_id\": 99999}", "bos_token_id" }, { "{\"eos_token_id\": -2}", "eos_token_id" },
+    };
+    static const char config[] = "{\"vocab_size\": 4096, \"bos_token_id\": 0, \"eos_token_id\": 1}";
+    char dir[600];
+    snprintf(dir, sizeof dir, "%s/models/tiny", getenv("SNUG_SOURCE"));
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct hf_config *c, *generation;
+        struct vocab v;
+        struct err e = { 0 };
+        char text[800];
+        check_rc(hf_config_parse((struct span){ (const uint8_t *)config, sizeof config - 1 }, "config.json", &c, &e),
+                 &e);
+        check_rc(hf_config_parse((struct span){ (const uint8_t *)cases[i].json, strlen(cases[i].json) },
+                                 "generation_config.json", &generation, &e), &e);
+        enum err_code rc = vocab_from_file(&(struct tfile){ .dir = dir, .config = c, .generation = generation }, &v,
+                                           &e);
+        err_format(&e, text, sizeof text);
+        if (cases[i].key && rc != ERR_FORMAT) fail_msg("%s is taken", cases[i].json);
+        if (cases[i].key && (!strstr(text, "generation_config.json") || !strstr(text, cases[i].key)))
+            fail_msg("%s: %s", cases[i].json, text);
+        if (!cases[i].key) check_rc(rc, &e);
+        vocab_fini(&v);
+        hf_config_close(generation);
+        hf_config_close(c);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults_of_gguf),
         cmocka_unit_test(gguf_is_refused),
         cmocka_unit_test(hints_fill_gaps),
+        cmocka_unit_test(ids_of_settings_are_tokens),
         cmocka_unit_test(scores_follow_merges),
         cmocka_unit_test(gguf_keeps_all),
         cmocka_unit_test(tiny_agrees_with_llama_cpp),
