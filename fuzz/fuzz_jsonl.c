@@ -5,7 +5,7 @@
 enum err_code fuzz_one(struct span data, struct err *e) {
     struct calib_text *c;
     bool list = data.n && data.p[0] == '[';
-    enum err_code rc = list ? calib_text_json(data, &c, e) : calib_text_jsonl(data, &c, e);
+    enum err_code rc = list ? calib_text_json(data, NULL, &c, e) : calib_text_jsonl(data, NULL, &c, e);
     if (rc) return rc;
     for (size_t i = 0; i < c->n_records; i++) {
         const struct calib_record *r = &c->records[i];

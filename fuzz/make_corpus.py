@@ -4,6 +4,7 @@ definitions (docs/formats), without any code of this project. Run in fuzz/: pyth
 import json
 import os
 import struct
+import zlib
 
 U8, I8, U16, I16, U32, I32, F32, BOOL, STR, ARR, U64, I64, F64 = range(13)
 PACK = {U8: "B", I8: "b", U16: "H", I16: "h", U32: "I", I32: "i", F32: "f", BOOL: "?", U64: "Q", I64: "q", F64: "d"}
@@ -139,6 +140,275 @@ def make_json():
     save("jsonl", "flat_ids.json", "[128000, 9906, 0]")
 
 
+# --- Parquet ---
+
+REQUIRED, OPTIONAL, REPEATED = range(3)
+INT64, BYTE_ARRAY = 2, 6
+PLAIN_PAGES, SNAPPY, GZIP, BROTLI, LZ4, ZSTD, LZ4_RAW = 0, 1, 2, 4, 5, 6, 7
+PLAIN, RLE, DELTA_LENGTH, DELTA_STRINGS, RLE_DICTIONARY = 0, 3, 6, 7, 8
+
+
+def varint(n):
+    return bytes([n]) if n < 128 else bytes([n & 127 | 128]) + varint(n >> 7)
+
+
+def zigzag(n):
+    return varint(n << 1 if n >= 0 else (-n << 1) - 1)
+
+
+class Long(int):
+    """A number that its field keeps as i64, others are i32."""
+
+
+def thrift(*fields):
+    """A struct of (id, value): int, bool, bytes, list of ints, bytes or structs (tuples)."""
+    out, last = b"", 0
+    for i, v in fields:
+        kind, data = thrift_value(v)
+        out += bytes([i - last << 4 | kind]) + data
+        last = i
+    return out + b"\0"
+
+
+def thrift_value(v):
+    if isinstance(v, bool):
+        return (1 if v else 2), b""
+    if isinstance(v, int):
+        return (6 if isinstance(v, Long) else 5), zigzag(v)
+    if isinstance(v, bytes):
+        return 8, varint(len(v)) + v
+    if isinstance(v, tuple):
+        return 12, thrift(*v)
+    elements = [thrift_value(x) for x in v]
+    kind = elements[0][0] if elements else 12
+    head = bytes([len(v) << 4 | kind]) if len(v) < 15 else bytes([15 << 4 | kind]) + varint(len(v))
+    return 9, head + b"".join(data for _, data in elements)
+
+
+def snappy_stored(b):  # one literal
+    return varint(len(b)) + (bytes([len(b) - 1 << 2]) if len(b) <= 60 else bytes([60 << 2, len(b) - 1])) + b
+
+
+def lz4_stored(b):  # a last sequence without a match
+    return (bytes([len(b) << 4]) if len(b) < 15 else bytes([15 << 4, len(b) - 15])) + b
+
+
+def lz4_hadoop(b):  # two pieces, the first of two blocks
+    blocks = [b[:5], b[5:9], b[9:]]
+    piece = [lz4_stored(x) for x in blocks]
+    framed = [struct.pack(">I", len(x)) + x for x in piece]
+    return struct.pack(">I", 9) + framed[0] + framed[1] + struct.pack(">I", len(blocks[2])) + framed[2]
+
+
+def zstd_stored(b):  # magic, a frame of one segment with its size, a last raw block
+    return b"\x28\xb5\x2f\xfd\x20" + bytes([len(b)]) + (len(b) << 3 | 1).to_bytes(3, "little") + b
+
+
+def brotli_stored(b):  # window of 16 bits; a block of plain bytes; an empty last block
+    head = 0 | 0 << 1 | 0 << 2 | (len(b) - 1) << 4 | 1 << 20
+    return head.to_bytes(3, "little") + b + b"\x03"
+
+
+def gzip_two(b):  # two members, as some writers leave them
+    def member(x):
+        z = zlib.compressobj(9, zlib.DEFLATED, 31)
+        return z.compress(x) + z.flush()
+    return member(b[:4]) + member(b[4:])
+
+
+PACKERS = {PLAIN_PAGES: bytes, SNAPPY: snappy_stored, GZIP: gzip_two, BROTLI: brotli_stored, LZ4: lz4_hadoop,
+           ZSTD: zstd_stored, LZ4_RAW: lz4_stored}
+
+
+def runs(levels, width):  # one run a level
+    return b"".join(varint(1 << 1) + v.to_bytes((width + 7) // 8, "little") for v in levels)
+
+
+def packed(values, width):  # one bit-packed run, filled up to a multiple of eight
+    n = -(-len(values) // 8)
+    bits = sum(v << i * width for i, v in enumerate(values))
+    return varint(n << 1 | 1) + bits.to_bytes(n * width, "little")
+
+
+def plain(strings):
+    return b"".join(struct.pack("<I", len(x)) + x for x in strings)
+
+
+def deltas(values):
+    """DELTA_BINARY_PACKED with blocks of 128 in 4 miniblocks; only the miniblocks that hold values are there."""
+    out = varint(128) + varint(4) + varint(len(values)) + zigzag(values[0] if values else 0)
+    steps = [b - a for a, b in zip(values, values[1:])]
+    for at in range(0, len(steps), 128):
+        block = steps[at:at + 128]
+        least = min(block)
+        minis = [[x - least for x in block[i:i + 32]] for i in range(0, len(block), 32)]
+        widths = [max(m).bit_length() for m in minis]
+        out += zigzag(least) + bytes(widths + [0] * (4 - len(widths)))
+        for m, w in zip(minis, widths):
+            out += sum(v << i * w for i, v in enumerate(m)).to_bytes(4 * w, "little")
+    return out
+
+
+def shared(a, b):
+    n = 0
+    while n < min(len(a), len(b)) and a[n] == b[n]:
+        n += 1
+    return n
+
+
+def strings(encoding, values):
+    if encoding == PLAIN:
+        return plain(values)
+    if encoding == DELTA_LENGTH:
+        return deltas([len(x) for x in values]) + b"".join(values)
+    if encoding == DELTA_STRINGS:
+        prefixes = [shared(a, b) for a, b in zip([b""] + values, values)]
+        rest = [x[n:] for x, n in zip(values, prefixes)]
+        return deltas(prefixes) + deltas([len(x) for x in rest]) + b"".join(rest)
+    width = max(1, (len(set(values)) - 1).bit_length())
+    order = sorted(set(values))
+    return bytes([width]) + packed([order.index(x) for x in values], width)
+
+
+def page(kind, codec, body, header, plain_head=b"", crc=False):
+    stored = plain_head + PACKERS[codec](body)
+    field = {0: 5, 2: 7, 3: 8}[kind]
+    check = [(4, zlib.crc32(stored) - (1 << 32 if zlib.crc32(stored) >> 31 else 0))] if crc else []
+    return thrift((1, kind), (2, len(plain_head) + len(body)), (3, len(stored)), *check, (field, header)) + stored
+
+
+def chunk(rows, encoding=PLAIN, codec=PLAIN_PAGES, version=1, levels=None, max_def=1, max_rep=0, crc=False):
+    """Pages of one column: dictionary if there is one, then data. rows: bytes or None; levels: (rep, def) or from rows."""
+    values = [x for x in rows if x is not None]
+    levels = levels or [(0, max_def if x is not None else max_def - 1) for x in rows]
+    reps = runs([r for r, _ in levels], max_rep.bit_length()) if max_rep else b""
+    defs = runs([d for _, d in levels], max_def.bit_length()) if max_def else b""
+    out = b""
+    if encoding == RLE_DICTIONARY:
+        order = sorted(set(values))
+        out += page(2, codec, plain(order), ((1, len(order)), (2, PLAIN)), crc=crc)
+    data = strings(encoding, values)
+    if version == 1:
+        body = b"".join(struct.pack("<I", len(x)) + x for x in (reps, defs) if x) + data
+        return out + page(0, codec, body, ((1, len(levels)), (2, encoding), (3, RLE), (4, RLE)), crc=crc), len(out)
+    header = ((1, len(levels)), (2, len(levels) - len(values)), (3, sum(r == 0 for r, _ in levels)), (4, encoding),
+              (5, len(defs)), (6, len(reps)))
+    return out + page(3, codec, data, header, reps + defs, crc), len(out)
+
+
+def leaf(name, repetition=OPTIONAL, kind=BYTE_ARRAY):
+    return ((1, kind), (3, repetition), (4, name))
+
+
+def group(name, n, repetition=OPTIONAL):
+    return ((3, repetition), (4, name), (5, n))
+
+
+def parquet(schema, groups, n_rows, extra=b""):
+    """schema: elements without the root; groups: lists of (pages, dictionary bytes, codec, kind, values, path)."""
+    out, described, at = b"PAR1", [], []
+    for columns, rows in groups:
+        chunks = []
+        for pages, dictionary, codec, kind, n_values, path in columns:
+            begin = len(out)
+            out += pages
+            where = [(9, Long(begin + dictionary))] + ([(11, Long(begin))] if dictionary else [])
+            chunks.append(((2, Long(begin)), (3, (
+                (1, kind), (2, [PLAIN, RLE]), (3, path), (4, codec), (5, Long(n_values)), (6, Long(len(pages))),
+                (7, Long(len(pages))), *where))))
+        described.append(((1, chunks), (2, Long(0)), (3, Long(rows))))
+    top, i = 0, 0
+    while i < len(schema):
+        top, i = top + 1, after(schema, i)
+    footer = thrift((1, 2), (2, [((4, b"schema"), (5, top))] + schema), (3, Long(n_rows)), (4, described), (6, b"made by hand"))
+    return out + footer + extra + struct.pack("<I", len(footer) + len(extra)) + b"PAR1"
+
+
+def after(schema, i):
+    n, i = dict(schema[i]).get(5, 0), i + 1
+    for _ in range(n):
+        i = after(schema, i) if i < len(schema) else i
+    return i
+
+
+WORDS = [b"Once upon a time", None, b"Once upon a hill", "größer".encode(), b"", b"Once upon a time"]
+
+
+def text_file(groups=1, **how):
+    pages, dictionary = chunk(WORDS, **how)
+    column = (pages, dictionary, how.get("codec", PLAIN_PAGES), BYTE_ARRAY, len(WORDS), [b"text"])
+    ids = page(0, PLAIN_PAGES, struct.pack("<6q", *range(6)), ((1, 6), (2, PLAIN), (3, RLE), (4, RLE)))
+    number = (ids, 0, PLAIN_PAGES, INT64, 6, [b"id"])
+    return parquet([leaf(b"id", REQUIRED, INT64), leaf(b"text")], [([number, column], 6)] * groups, 6 * groups)
+
+
+MESSAGES = [[(b"user", b"Hi"), (b"assistant", b"Hello")], None, [], [(b"gpt", None)]]
+
+
+def chat_file(names=(b"role", b"content"), two_level=False, version=1, column=b"messages"):
+    list_def = 1 if two_level else 2  # from which level on an element is there
+    levels, values = [], [[], []]
+    for row in MESSAGES:
+        if not row:
+            levels.append([(0, 0 if row is None else list_def - 1)] * 2)
+        for i, message in enumerate(row or []):
+            full = list_def + 1
+            levels.append([(min(i, 1), full if x is not None else full - 1) for x in message])
+            for k in range(2):
+                values[k].append(message[k])
+    columns = []
+    for k in range(2):
+        pages, _ = chunk(values[k], levels=[x[k] for x in levels], max_def=list_def + 1, max_rep=1, version=version)
+        columns.append((pages, 0, PLAIN_PAGES, BYTE_ARRAY, len(levels), [column, names[k]]))
+    struct_leaves = [leaf(names[0]), leaf(names[1])]
+    if two_level:
+        schema = [group(column, 2, REPEATED)] + struct_leaves
+    else:
+        schema = [group(column, 1), group(b"list", 1, REPEATED), group(b"element", 2, REQUIRED)] + struct_leaves
+    return parquet(schema, [(columns, len(MESSAGES))], len(MESSAGES))
+
+
+def make_parquet():
+    def keep(name, data):
+        save("parquet", name + ".parquet", data)
+    keep("plain", text_file(groups=2))
+    for name, codec in (("snappy", SNAPPY), ("gzip", GZIP), ("brotli", BROTLI), ("lz4", LZ4), ("zstd", ZSTD),
+                        ("lz4_raw", LZ4_RAW)):
+        keep(name, text_file(codec=codec, crc=True))
+    for name, encoding in (("delta_length", DELTA_LENGTH), ("delta_strings", DELTA_STRINGS), ("dictionary", RLE_DICTIONARY)):
+        keep(name, text_file(encoding=encoding))
+        keep(name + "_v2", text_file(encoding=encoding, version=2, codec=ZSTD))
+    keep("messages", chat_file())
+    keep("messages_v2", chat_file(version=2))
+    keep("conversations", chat_file((b"from", b"value"), two_level=True, column=b"conversations"))
+    keep("no_rows", parquet([leaf(b"text")], [], 0))
+    keep("bad_no_text", parquet([leaf(b"id", REQUIRED, INT64)], [], 0))
+    keep("bad_cut", text_file()[:-1])
+    keep("bad_encrypted", text_file()[:-4] + b"PARE")
+    pages, _ = chunk(WORDS)
+
+    def one(pages=pages, n_values=len(WORDS), rows=len(WORDS), codec=PLAIN_PAGES, schema=(leaf(b"text"),)):
+        return parquet(list(schema), [([(pages, 0, codec, BYTE_ARRAY, n_values, [b"text"])], rows)], rows)
+    keep("bad_rows", one(rows=1 << 40))
+    keep("bad_values", one(n_values=1 << 40))
+    keep("bad_codec", one(codec=3))
+    keep("bad_children", one(schema=(group(b"text", 1 << 20),)))
+    huge = thrift((1, 0), (2, 1 << 28), (3, 4), (5, ((1, 6), (2, PLAIN), (3, RLE), (4, RLE)))) + b"\xff\xff\xff\xff"
+    for name, codec in (("snappy", SNAPPY), ("zstd", ZSTD), ("gzip", GZIP), ("lz4", LZ4_RAW), ("brotli", BROTLI)):
+        keep("bad_bomb_" + name, one(huge, codec=codec))
+    bomb = zlib.compressobj(9, zlib.DEFLATED, 31)
+    bomb = bomb.compress(bytes(1 << 20)) + bomb.flush()
+    keep("bad_bomb_more", one(thrift((1, 0), (2, 64), (3, len(bomb)), (5, ((1, 6), (2, PLAIN), (3, RLE), (4, RLE)))) + bomb,
+                              codec=GZIP))
+    cyclic = parquet([leaf(b"text")], [([(pages, 0, 0, BYTE_ARRAY, 6, [b"text"])], 6)] * 2, 12)
+    second = zigzag(4 + len(pages))  # where the second row group begins: made the first's 4, in as many bytes
+    keep("bad_cyclic", cyclic.replace(b"\x26" + second, b"\x26\x88\x00"))
+    keep("bad_utf8", one(chunk([b"\xc0\x80"])[0], 1, 1))
+    deep = [group(b"g%d" % i, 1) for i in range(60)] + [leaf(b"text")]
+    keep("bad_deep", parquet(deep, [], 0))
+
+
 make_gguf()
 make_safetensors()
 make_json()
+make_parquet()

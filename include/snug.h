@@ -166,7 +166,8 @@ struct snug_quantize_options {
     uint64_t vram_bytes; uint32_t n_ctx; /* what is left beside KV cache and activations at this context */
     const char *type;               /* llama.cpp's recipe name: Q4_K_M, or a plain type with pure */
     bool pure;
-    const char *calib; uint32_t calib_rows, calib_length; /* NULL: the built-in text; rows 0: 128, length 0: 512 */
+    const char *calib; uint32_t calib_rows, calib_length; /* FILE or FILE:COLUMN, NULL: the built-in text; rows 0: 128,
+                                                           * length 0: 512 */
     const char *measurement;        /* read if it exists, else written */
     bool measure_only;
     const char *const *keep; size_t n_keep; /* "PATTERN=TYPE": shell patterns over tensor names */

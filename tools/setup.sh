@@ -7,7 +7,8 @@
 set -eu
 
 build_packages="gcc libc6-dev binutils meson ninja-build pkgconf libjansson-dev libpcre2-dev libutf8proc-dev \
-libopenblas-serial-dev liblapacke-dev libhwloc-dev"
+libopenblas-serial-dev liblapacke-dev libhwloc-dev libsnappy-dev libzstd-dev zlib1g-dev liblz4-dev \
+libbrotli-dev"
 # cmocka: the unit tests. OpenSSL: checksums of what reference tokenizers gave. qemu-user: the kernels on an emulated
 # old processor.
 test_packages="libcmocka-dev libssl-dev qemu-user"

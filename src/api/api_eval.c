@@ -2,7 +2,7 @@
 #include <string.h>
 #include "api/api.h"
 #include "base/os.h"
-#include "format/calib_text.h"
+#include "format/calib_source.h"
 #include "format/safetensors.h"
 #include "runtime/score.h"
 #include "runtime/vocab_file.h"
@@ -31,11 +31,16 @@ static enum err_code add_record(struct ids *all, const struct engine *en, const 
 }
 
 static enum err_code read_ids(const char *path, const struct engine *en, struct ids *all, struct err *e) {
-    struct calib_text *text;
-    TRY(calib_text_open(path, &text, e));
-    enum err_code rc = ERR_NONE;
-    for (size_t i = 0; i < text->n_records && !rc; i++) rc = add_record(all, en, &text->records[i], e);
-    calib_text_close(text);
+    struct calib_source *text;
+    struct calib_record r;
+    bool more = true;
+    TRY(calib_source_open(path, &text, e));
+    enum err_code rc = calib_source_next(text, &r, &more, e);
+    while (!rc && more) {
+        rc = add_record(all, en, &r, e);
+        if (!rc) rc = calib_source_next(text, &r, &more, e);
+    }
+    calib_source_close(text);
     return rc ? err_where(e, rc, "%s", path) : ERR_NONE;
 }
 

@@ -1,13 +1,12 @@
-/* Reads calibration sources into records. Owns copies of all text in one arena. What a conversation looks like to a
- * model and how text becomes tokens is for callers. Another container (parquet) is one more file that fills the same
- * records. */
+/* Reads plain text and JSON into calibration records. Owns copies of all text in one arena. What a conversation looks
+ * like to a model and how text becomes tokens is for callers. */
 #include "format/calib_text.h"
 
 #include <inttypes.h>
 #include <jansson.h>
 #include <string.h>
 
-#include "base/os.h"
+#include "base/compiler.h"
 
 /* Where a record comes from, for errors: "line 3", "element 3". */
 struct place { const char *unit; size_t number; };
@@ -96,10 +95,9 @@ static enum err_code copy_content(struct calib_text *c, const json_t *v, struct 
     return rc;
 }
 
-/* Roles of the ShareGPT form in the words of the other one. */
-static const char *plain_role(const char *role) {
-    if (!strcmp(role, "human")) return "user";
-    if (!strcmp(role, "gpt")) return "assistant";
+struct str calib_plain_role(struct str role) {
+    if (str_eqz(role, "human")) return STR("user");
+    if (str_eqz(role, "gpt")) return STR("assistant");
     return role;
 }
 
@@ -117,25 +115,33 @@ static enum err_code add_chat(struct calib_text *c, const json_t *list, struct p
             text = json_object_get(m, "value");
         }
         if (!json_is_string(role)) return fail(at, e, "has a message without a role");
-        const char *word = plain_role(json_string_value(role));
-        TRY(copy(c, word, strlen(word), &messages[i].role, e));
+        struct str word = calib_plain_role((struct str){ json_string_value(role), json_string_length(role) });
+        TRY(copy(c, word.p, word.n, &messages[i].role, e));
         TRY(copy_content(c, text, at, &messages[i].content, e));
     }
     return add(c, r, e);
 }
 
-static enum err_code add_object(struct calib_text *c, const json_t *o, struct place at, struct err *e) {
-    static const char *const lists[] = { "messages", "conversations" }, *const texts[] = { "text", "content" };
+static enum err_code add_field(struct calib_text *c, const json_t *v, struct place at, struct err *e) {
     struct calib_record r = { .kind = CALIB_TEXT };
-    for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
-        const json_t *v = json_object_get(o, lists[i]);
-        if (json_is_array(v)) return add_chat(c, v, at, e);
-    }
-    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
-        const json_t *v = json_object_get(o, texts[i]);
-        if (!json_is_string(v)) continue;
-        TRY(copy_json(c, v, &r.text, e));
-        return add(c, r, e);
+    if (json_is_array(v)) return add_chat(c, v, at, e);
+    TRY(copy_json(c, v, &r.text, e));
+    return add(c, r, e);
+}
+
+static enum err_code add_object(struct calib_text *c, const json_t *o, const char *field, struct place at,
+                                struct err *e) {
+    static const struct { const char *name; bool list; } usual[] = {
+        { "messages", true }, { "conversations", true }, { "text", false }, { "content", false },
+    };
+    const json_t *v = field ? json_object_get(o, field) : NULL;
+    if (json_is_array(v) || json_is_string(v)) return add_field(c, v, at, e);
+    if (field)
+        return err_set(e, ERR_FORMAT, "%s %zu has no \"%s\" that is a text or a list of messages", at.unit, at.number,
+                       field);
+    for (size_t i = 0; i < ARRAY_LEN(usual); i++) {
+        v = json_object_get(o, usual[i].name);
+        if (usual[i].list ? json_is_array(v) : json_is_string(v)) return add_field(c, v, at, e);
     }
     return fail(at, e,
                 "is no JSON object with \"text\" or \"content\" (text) or \"messages\" or \"conversations\" (lists)");
@@ -147,7 +153,7 @@ static bool is_blank(const char *p, size_t n) {
     return true;
 }
 
-enum err_code calib_text_jsonl(struct span data, struct calib_text **out, struct err *e) {
+enum err_code calib_text_jsonl(struct span data, const char *field, struct calib_text **out, struct err *e) {
     const char *p = (const char *)data.p, *end = data.n ? p + data.n : p;
     struct place at = { "line", 0 };
     TRY(start(out, e));
@@ -159,7 +165,7 @@ enum err_code calib_text_jsonl(struct span data, struct calib_text **out, struct
         if (!is_blank(p, n)) {
             json_error_t je;
             json_t *v = json_loadb(p, n, JSON_ALLOW_NUL, &je);
-            rc = v ? add_object(*out, v, at, e)
+            rc = v ? add_object(*out, v, field, at, e)
                    : err_set(e, ERR_FORMAT, "line %zu is not valid JSON: %s", at.number, je.text);
             json_decref(v);
         }
@@ -185,7 +191,7 @@ static enum err_code add_ids(struct calib_text *c, const json_t *list, struct pl
     return add(c, r, e);
 }
 
-enum err_code calib_text_json(struct span data, struct calib_text **out, struct err *e) {
+enum err_code calib_text_json(struct span data, const char *field, struct calib_text **out, struct err *e) {
     json_error_t je;
     *out = NULL;
     json_t *root = json_loadb(data.n ? (const char *)data.p : "", data.n, JSON_ALLOW_NUL, &je);
@@ -198,30 +204,10 @@ enum err_code calib_text_json(struct span data, struct calib_text **out, struct 
         for (size_t i = 0; !rc && i < json_array_size(root); i++) {
             const json_t *v = json_array_get(root, i);
             struct place at = { "element", i + 1 };
-            rc = json_is_array(v) ? add_ids(*out, v, at, e) : add_object(*out, v, at, e);
+            rc = json_is_array(v) ? add_ids(*out, v, at, e) : add_object(*out, v, field, at, e);
         }
     }
     json_decref(root);
     if (!*out) return rc;
     return finish(rc, out, e);
-}
-
-/* --- Files --- */
-
-static bool ends_in(const char *path, const char *suffix) {
-    size_t n = strlen(path), n_suffix = strlen(suffix);
-    return n > n_suffix && !strcmp(path + n - n_suffix, suffix);
-}
-
-enum err_code calib_text_open(const char *path, struct calib_text **out, struct err *e) {
-    struct os_map map;
-    *out = NULL;
-    TRY(os_map_open(path, &map, e));
-    struct span data = { map.p, map.n };
-    enum err_code rc;
-    if (ends_in(path, ".jsonl")) rc = calib_text_jsonl(data, out, e);
-    else if (ends_in(path, ".json")) rc = calib_text_json(data, out, e);
-    else rc = calib_text_plain(data, out, e);
-    os_map_close(&map);
-    return rc ? err_where(e, rc, "%s", path) : ERR_NONE;
 }

@@ -1,6 +1,7 @@
 #ifndef FORMAT_CALIB_TEXT_H
 #define FORMAT_CALIB_TEXT_H
-/* Calibration sources as records: plain text, conversations, token ids. Rendering and tokenizing is for callers. */
+/* Calibration records: text, conversations, token ids; and the readers of plain text and JSON, which hold a file whole.
+ * calib_source.h opens any source. Rendering and tokenizing is for callers. */
 #include <stddef.h>
 #include <stdint.h>
 #include "base/err.h"
@@ -26,15 +27,16 @@ struct calib_text {
     struct arena mem; /* owns everything that records point to */
 };
 
-/* Reads a file: .jsonl one JSON object a line, with "text" or "content" (a string), or "messages" or "conversations"
- * (an array of role/content or from/value objects); .json an array of token ids, or an array of such arrays or of
- * objects as above; anything else one text. Text must be UTF-8. Errors name the line or the element. On error *out is
+/* A file's content, which is copied. JSON lines: one object a line, with "text" or "content" (a string), or "messages"
+ * or "conversations" (an array of role/content or from/value objects); JSON: an array of token ids, or an array of such
+ * arrays or of objects as above; plain: one text, UTF-8. field: the only name to look for in objects; NULL: those
+ * above, lists first. Errors name the line or the element; a source without records is an error. On error *out is
  * NULL. */
-enum err_code calib_text_open(const char *path, struct calib_text **out, struct err *e);
+enum err_code calib_text_plain(struct span data, struct calib_text **out, struct err *e);
+enum err_code calib_text_jsonl(struct span data, const char *field, struct calib_text **out, struct err *e);
+enum err_code calib_text_json(struct span data, const char *field, struct calib_text **out, struct err *e);
 void calib_text_close(struct calib_text *c); /* NULL is fine */
 
-/* The parts of it, from bytes, which are copied. */
-enum err_code calib_text_plain(struct span data, struct calib_text **out, struct err *e);
-enum err_code calib_text_jsonl(struct span data, struct calib_text **out, struct err *e);
-enum err_code calib_text_json(struct span data, struct calib_text **out, struct err *e);
+/* The names of the ShareGPT form in the words of the usual one: "human" is "user", "gpt" is "assistant". */
+struct str calib_plain_role(struct str role);
 #endif

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "format/calib_text.h"
+#include "format/calib_source.h"
 #include "quant/hash.h"
 
 /* Made by tools/embed.c from data/calibration. */
@@ -18,12 +18,16 @@ struct str calib_builtin(void) {
     return (struct str){ (const char *)calibration_text, calibration_text_bytes };
 }
 
-struct stream { int32_t *ids; size_t n; };
+struct stream { int32_t *ids; size_t n, cap; };
 
 static enum err_code stream_add(struct stream *s, const void *ids, size_t n, struct err *e) {
-    int32_t *grown = mem_realloc(s->ids, s->n, s->n + n, sizeof *grown);
-    if (!grown) return err_no_memory(e, (s->n + n) * sizeof *grown);
-    s->ids = grown;
+    if (n > s->cap - s->n || !s->ids) {
+        size_t cap = s->n + n + s->n / 2; /* half again, so that many short records are not copied each time */
+        int32_t *grown = mem_realloc(s->ids, s->n, cap, sizeof *grown);
+        if (!grown) return err_no_memory(e, cap * sizeof *grown);
+        s->ids = grown;
+        s->cap = cap;
+    }
     if (n) memcpy(s->ids + s->n, ids, n * sizeof *s->ids);
     s->n += n;
     return ERR_NONE;
@@ -76,11 +80,16 @@ static enum err_code add_record(struct stream *s, const struct engine *en, const
 
 static enum err_code read_stream(struct stream *s, const struct engine *en, const char *file, struct err *e) {
     if (!file) return add_text(s, en, calib_builtin(), e);
-    struct calib_text *text;
-    TRY(calib_text_open(file, &text, e));
-    enum err_code rc = ERR_NONE;
-    for (size_t i = 0; i < text->n_records && !rc; i++) rc = add_record(s, en, &text->records[i], e);
-    calib_text_close(text);
+    struct calib_source *source;
+    struct calib_record r;
+    bool more = true;
+    TRY(calib_source_open(file, &source, e));
+    enum err_code rc = calib_source_next(source, &r, &more, e);
+    while (!rc && more) {
+        rc = add_record(s, en, &r, e);
+        if (!rc) rc = calib_source_next(source, &r, &more, e);
+    }
+    calib_source_close(source);
     return rc;
 }
 

@@ -6,7 +6,7 @@
 enum { CALIB_ROWS = 128, CALIB_LENGTH = 512 }; /* defaults */
 
 struct calib_options {
-    const char *file;      /* .txt, .jsonl, .json (see calib_text.h); NULL: the built-in text */
+    const char *file;      /* FILE or FILE:COLUMN (see calib_source.h); NULL: the built-in text */
     uint32_t rows, length; /* 0: the defaults. Fewer rows are made of a text that is too short for them */
 };
 

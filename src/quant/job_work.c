@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "base/os.h"
+#include "format/calib_source.h"
 #include "quant/hash.h"
 #include "quant/job_impl.h"
 
@@ -16,7 +17,10 @@ enum err_code job_work_name(struct job *j, struct err *e) {
     if (j->d->version) h = hash_bytes(h, j->d->version, strlen(j->d->version));
     if (c->file) {
         struct os_map text;
-        TRY(os_map_open(c->file, &text, e));
+        char *file = calib_source_file(c->file);
+        enum err_code rc = file ? os_map_open(file, &text, e) : err_no_memory(e, strlen(c->file));
+        mem_free(file);
+        TRY(rc);
         h = hash_bytes(hash_bytes(h, c->file, strlen(c->file)), text.p, text.n);
         os_map_close(&text);
     }
