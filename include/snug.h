@@ -82,8 +82,8 @@ struct snug_generate_options {
     bool ignore_eos;
     const char *const *stop; size_t n_stop;          /* texts that end the generation, themselves not given out */
     struct snug_sampling sampling;
-    /* Whole characters as soon as they are final; n_bytes is 0 before each batch of the prompt and after tokens that
-     * give no text yet. false ends the generation cleanly. May be NULL. */
+    /* Whole characters as soon as they are final; n_bytes is 0 now and then while the prompt is read, and after tokens
+     * that give no text yet. false ends the generation cleanly. May be NULL. */
     bool (*on_text)(void *user, const char *text, size_t n_bytes);
     void *user;
 };

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "base/err.h"
+#include "base/log.h"
 #include "graph/graph.h"
 
 struct backend_options {
@@ -49,7 +50,13 @@ struct backend_ops {
     enum err_code (*submit)(struct backend *b, struct program *p, ticket *t, struct err *e);
     enum err_code (*wait)(struct backend *b, ticket t, struct err *e);
 };
-struct backend { const struct backend_ops *ops; };
+struct backend {
+    const struct backend_ops *ops;
+    /* Asked now and then while a program runs, at least once a block of a model, with done and total as parts of that
+     * program, by the thread that is inside submit or wait. If it says no the program ends early with ERR_INTERRUPTED,
+     * and what it was to make is undefined. The runtime sets it around a run; zero: nobody is asked. */
+    struct progress progress;
+};
 
 /* Opens a device by name: "ref" (scalar, obvious, slow: the oracle) or "cpu". ERR_USAGE for another name. */
 enum err_code backend_open(const char *name, const struct backend_options *o, struct backend **out, struct err *e);

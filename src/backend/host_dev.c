@@ -190,6 +190,11 @@ void host_program_free(struct backend *b, struct program *p) {
     mem_free(p);
 }
 
+enum err_code host_go_on(struct backend *b, const struct program *p, uint32_t i, struct err *e) {
+    if (progress_step(&b->progress, "running", i, p->g->n_ops)) return ERR_NONE;
+    return err_set(e, ERR_INTERRUPTED, "interrupted before operation %u of %u", i, p->g->n_ops);
+}
+
 enum err_code host_wait(struct backend *b, ticket t, struct err *e) {
     if (t > dev(b)->last) return err_set(e, ERR_INTERNAL, "waiting for work that was never submitted");
     return ERR_NONE;

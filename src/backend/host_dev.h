@@ -39,6 +39,8 @@ bool host_supports(struct backend *b, const struct graph *g, const struct op *op
  * them. */
 enum err_code host_compile(struct backend *b, const struct graph *g, struct program **out, struct err *e);
 void host_program_free(struct backend *b, struct program *p);
+/* For submit, before operation i of p: whether to go on, else ERR_INTERRUPTED. */
+enum err_code host_go_on(struct backend *b, const struct program *p, uint32_t i, struct err *e);
 enum err_code host_wait(struct backend *b, ticket t, struct err *e);
 
 /* Reading an operation of a program. */

@@ -14,8 +14,8 @@ struct generate_desc {
     const char *const *stop;    /* texts that end the generation; they are not given out */
     size_t n_stop;
     const struct sample_params *sampling;
-    /* Text as it becomes final; n is 0 before each batch of the prompt and after a token that gives no text yet. False
-     * stops. May be NULL. */
+    /* Text as it becomes final; n is 0 now and then while the prompt is read (at least once a block), and after a token
+     * that gives no text yet. False stops. May be NULL. */
     bool (*on_text)(void *user, const char *text, size_t n);
     void *user;
 };

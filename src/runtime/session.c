@@ -132,34 +132,63 @@ static enum err_code put(struct session *s, const struct shape *sh, tensor_id t,
     return backend_upload(s->en->be, s->io_buffer, x->place.off, data, x->bytes, e);
 }
 
-/* Runs n tokens of b from `first` on; logits gets the rows that are wanted. */
-static enum err_code run_piece(struct session *s, const struct batch *b, size_t first, uint32_t n, uint32_t n_out,
-                               float *logits, struct err *e) {
+/* Tokens first .. first + n - 1 of a batch, of which n_out want logits. */
+struct piece { const struct batch *b; size_t first; uint32_t n, n_out; };
+
+static bool piece_goes_on(void *piece, const char *what, double done, double total) {
+    const struct piece *p = piece;
+    (void)what;
+    return progress_step(&p->b->progress, "reading the prompt", (double)p->first + p->n * (done / total),
+                         (double)p->b->n);
+}
+
+/* The program of a piece whose inputs are in place. */
+static enum err_code run_program(struct session *s, struct piece *p, struct program *program, struct err *e) {
+    struct backend *be = s->en->be;
+    ticket t;
+    if (p->b->progress.step) be->progress = (struct progress){ piece_goes_on, p };
+    enum err_code rc = backend_submit(be, program, &t, e);
+    if (!rc) rc = backend_wait(be, t, e);
+    be->progress = (struct progress){ 0 };
+    return rc;
+}
+
+static enum err_code put_inputs(struct session *s, const struct shape *sh, struct err *e) {
+    const struct pass *p = &sh->pass;
+    const int32_t *ids = s->staging;
+    size_t stride = s->d.n_batch;
+    TRY(put(s, sh, p->ids, ids, e));
+    TRY(put(s, sh, p->pos, ids + stride, e));
+    TRY(put(s, sh, p->seq, ids + 2 * stride, e));
+    TRY(put(s, sh, p->cells, ids + 3 * stride, e));
+    TRY(put(s, sh, p->pages, s->kv.table, e));
+    TRY(put(s, sh, p->inv_freq, s->inv_freq, e));
+    return p->n_out ? put(s, sh, p->rows, s->rows, e) : ERR_NONE;
+}
+
+/* Runs a piece; logits gets the rows that are wanted. If that fails, the sequences are as long as before. */
+static enum err_code run_piece(struct session *s, struct piece *p, float *logits, struct err *e) {
     struct shape *sh;
-    TRY(find_shape(s, n, n_out, &sh, e));
+    TRY(find_shape(s, p->n, p->n_out, &sh, e));
     size_t stride = s->d.n_batch;
     int32_t *ids = s->staging, *pos = ids + stride, *seq = pos + stride, *cells = seq + stride;
-    for (uint32_t t = 0, o = 0; t < n; t++) {
-        ids[t] = b->ids[first + t];
-        seq[t] = b->seq ? (int32_t)b->seq[first + t] : 0;
+    for (uint32_t t = 0, o = 0; t < p->n; t++) {
+        size_t i = p->first + t;
+        ids[t] = p->b->ids[i];
+        seq[t] = p->b->seq ? (int32_t)p->b->seq[i] : 0;
         pos[t] = (int32_t)s->kv.length[seq[t]];
         cells[t] = kv_append(&s->kv, (uint32_t)seq[t]);
-        bool wanted = b->want ? b->want[first + t] : first + t + 1 == b->n;
+        bool wanted = p->b->want ? p->b->want[i] : i + 1 == p->b->n;
         if (wanted) s->rows[o++] = (int32_t)t;
     }
-    TRY(put(s, sh, sh->pass.ids, ids, e));
-    TRY(put(s, sh, sh->pass.pos, pos, e));
-    TRY(put(s, sh, sh->pass.seq, seq, e));
-    TRY(put(s, sh, sh->pass.cells, cells, e));
-    TRY(put(s, sh, sh->pass.pages, s->kv.table, e));
-    TRY(put(s, sh, sh->pass.inv_freq, s->inv_freq, e));
-    if (n_out) TRY(put(s, sh, sh->pass.rows, s->rows, e));
-    ticket t;
-    TRY(backend_submit(s->en->be, sh->program, &t, e));
-    TRY(backend_wait(s->en->be, t, e));
-    if (!n_out) return ERR_NONE;
-    const struct tensor *out = graph_tensor(sh->pass.g, sh->pass.logits);
-    return backend_download(s->en->be, s->io_buffer, out->place.off, logits, out->bytes, e);
+    enum err_code rc = put_inputs(s, sh, e);
+    if (!rc) rc = run_program(s, p, sh->program, e);
+    if (!rc && p->n_out) {
+        const struct tensor *out = graph_tensor(sh->pass.g, sh->pass.logits);
+        rc = backend_download(s->en->be, s->io_buffer, out->place.off, logits, out->bytes, e);
+    }
+    for (uint32_t t = p->n; rc && t-- > 0;) kv_truncate(&s->kv, (uint32_t)seq[t], (uint32_t)pos[t]);
+    return rc;
 }
 
 /* Ids and sequences are in range and every sequence has room; longest: its length after the batch. */
@@ -190,18 +219,18 @@ enum err_code session_eval(struct session *s, const struct batch *b, float *logi
     TRY(check_batch(s, b, &longest, e));
     rope_inv_freq(&s->en->model->hp.rope, s->en->divisors, longest, s->inv_freq);
     for (size_t first = 0; first < b->n;) {
-        uint32_t n = 0, n_out = 0;
-        if (!progress_step(&b->progress, "reading the prompt", (double)first, (double)b->n))
-            return err_set(e, ERR_INTERRUPTED, "interrupted after %zu of %zu tokens", first, b->n);
-        while (first + n < b->n && n < s->d.n_batch) {
-            bool wanted = b->want ? b->want[first + n] : first + n + 1 == b->n;
-            if (wanted && n_out == s->d.n_out) break;
-            n_out += wanted;
-            n++;
+        struct piece p = { .b = b, .first = first };
+        while (first + p.n < b->n && p.n < s->d.n_batch) {
+            bool wanted = b->want ? b->want[first + p.n] : first + p.n + 1 == b->n;
+            if (wanted && p.n_out == s->d.n_out) break;
+            p.n_out += wanted;
+            p.n++;
         }
-        TRY(run_piece(s, b, first, n, n_out, logits, e));
-        first += n;
-        logits += (size_t)n_out * s->en->model->hp.n_vocab;
+        enum err_code rc = run_piece(s, &p, logits, e);
+        if (rc == ERR_INTERRUPTED) return err_set(e, rc, "interrupted after %zu of %zu tokens", first, b->n);
+        if (rc) return rc;
+        first += p.n;
+        logits += (size_t)p.n_out * s->en->model->hp.n_vocab;
     }
     return ERR_NONE;
 }

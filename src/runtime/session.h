@@ -23,11 +23,11 @@ struct batch {
     const int32_t *ids;
     const uint32_t *seq;      /* NULL: all 0 */
     const bool *want;         /* NULL: the last only */
-    struct progress progress; /* asked before each piece of at most n_batch tokens; zero: none */
+    struct progress progress; /* asked while it runs, at least once a block; zero: none */
 };
 /* Runs the batch; logits (n_vocab, number of wanted tokens) in their order. A sequence that would outgrow n_ctx and ids
- * out of range are errors, and nothing has run then. If the progress says no: ERR_INTERRUPTED, and the pieces before
- * have run. */
+ * out of range are errors, and nothing has run then. If the progress says no: ERR_INTERRUPTED, and the pieces of
+ * n_batch tokens before the present one have run. */
 enum err_code session_eval(struct session *s, const struct batch *b, float *logits, struct err *e);
 /* Tokens of sequence seq so far. */
 uint32_t session_length(const struct session *s, uint32_t seq);

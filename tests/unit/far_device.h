@@ -86,6 +86,7 @@ static void far_program_free(struct backend *b, struct program *program) {
 static enum err_code far_submit(struct backend *b, struct program *program, ticket *t, struct err *e) {
     struct far_program *p = (struct far_program *)program;
     for (uint32_t i = 0; i < p->g->n_ops; i++) far_of(b)->ops[p->g->ops[i].kind]++;
+    far_of(b)->ref->progress = b->progress;
     TRY(backend_submit(far_of(b)->ref, p->p, t, e));
     float *out = far_of(b)->outputs;
     for (uint32_t i = 0; out && i < p->g->n_tensors; i++) {

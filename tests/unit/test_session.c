@@ -190,12 +190,54 @@ static void test_pages_come_and_go(void **state) {
     kv_fini(&kv);
 }
 
+struct listener { unsigned calls, stop_at; double last; };
+
+static bool listen(void *user, const char *what, double done, double total) {
+    struct listener *l = user;
+    assert_non_null(what);
+    assert_true(done >= l->last && done <= total && total == N);
+    l->last = done;
+    return ++l->calls != l->stop_at;
+}
+
+/* A batch in one piece is asked about at least once a block, and may be left at any of these places: the sequence is
+ * then where it was, and the same batch gives the same logits. */
+static void test_a_batch_can_be_left(void **state) {
+    static const char *const devices[] = { "cpu", "ref" };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(devices); i++) {
+        struct engine *en = open_tiny(devices[i], true, 2);
+        struct session *s;
+        struct listener heard = { 0 };
+        int32_t ids[N];
+        for (unsigned t = 0; t < N; t++) ids[t] = token(0, t);
+        assert_int_equal(session_open(en, &(struct pass_desc){ .n_ctx = N + 5 }, &s, NULL), ERR_NONE);
+        struct batch batch = { .n = N, .ids = ids, .progress = { .step = listen, .user = &heard } };
+        eval(s, &batch, a);
+        assert_true(heard.calls >= en->model->hp.n_layer);
+        session_truncate(s, 0, 0);
+        eval(s, &(struct batch){ .n = 5, .ids = ids }, b);
+        for (unsigned stop_at = 1; stop_at <= heard.calls; stop_at += 20) {
+            struct listener l = { .stop_at = stop_at };
+            batch.progress.user = &l;
+            assert_int_equal(session_eval(s, &batch, b, NULL), ERR_INTERRUPTED);
+            assert_int_equal(l.calls, stop_at);
+            assert_int_equal(session_length(s, 0), 5);
+        }
+        session_truncate(s, 0, 0);
+        eval(s, &(struct batch){ .n = N, .ids = ids }, b);
+        assert_memory_equal(a, b, N_VOCAB * sizeof *a);
+        session_close(s);
+        engine_close(en);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_any_cut_of_a_batch), cmocka_unit_test(test_several_sequences_in_one_batch),
         cmocka_unit_test(test_truncated_sequence_goes_on), cmocka_unit_test(test_bad_batches_leave_the_session_alone),
         cmocka_unit_test(test_threads_change_nothing), cmocka_unit_test(test_memory_is_what_was_said),
-        cmocka_unit_test(test_pages_come_and_go),
+        cmocka_unit_test(test_pages_come_and_go), cmocka_unit_test(test_a_batch_can_be_left),
     };
     return cmocka_run_group_tests_name("session", tests, NULL, NULL);
 }

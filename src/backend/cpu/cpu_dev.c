@@ -83,9 +83,10 @@ static uint64_t scratch_bytes(struct backend *b, const struct graph *g) {
 }
 
 static enum err_code submit(struct backend *b, struct program *p, ticket *t, struct err *e) {
-    (void)e;
-    for (uint32_t i = 0; i < p->g->n_ops; i++)
+    for (uint32_t i = 0; i < p->g->n_ops; i++) {
+        TRY(host_go_on(b, p, i, e));
         bodies[p->g->ops[i].kind].run(&(struct cpu_run){ dev(b), p, &p->g->ops[i], dev(b)->host.scratch });
+    }
     *t = ++dev(b)->host.last;
     return ERR_NONE;
 }

@@ -25,9 +25,11 @@ static uint64_t ref_scratch_bytes(struct backend *b, const struct graph *g) {
 }
 
 static enum err_code ref_submit(struct backend *b, struct program *p, ticket *t, struct err *e) {
-    (void)e;
     struct host_dev *d = (struct host_dev *)b;
-    for (uint32_t i = 0; i < p->g->n_ops; i++) ref_op_run(p, &p->g->ops[i], d->scratch);
+    for (uint32_t i = 0; i < p->g->n_ops; i++) {
+        TRY(host_go_on(b, p, i, e));
+        ref_op_run(p, &p->g->ops[i], d->scratch);
+    }
     *t = ++d->last;
     return ERR_NONE;
 }
