@@ -1,5 +1,5 @@
-/* Graphs of models: embedding, blocks and head apart, so that a quantizer can run one block alone. What a block does is
- * its family's (arch_X.c); the steps that families share are here. */
+/* Graphs of models: embedding, blocks and head apart, so that a quantizer can run one block alone. Which block a model
+ * has is its family's (arch_X.c); attention and feed-forward have files of their own. */
 #include "model/build.h"
 
 #include <math.h>
@@ -8,9 +8,11 @@ tensor_id build_weight(struct build *b, enum slot s, uint32_t layer) {
     return model_weight(b->m, s, layer) ? b->weight(b->user, b->g, s, layer) : NO_TENSOR;
 }
 
-tensor_id build_norm(struct build *b, enum slot s, uint32_t layer, tensor_id x) {
-    const struct norm_desc d = { .kind = NORM_RMS, .eps = b->m->hp.norm_eps };
-    return graph_norm(b->g, x, build_weight(b, s, layer), NO_TENSOR, &d);
+tensor_id build_norm(struct build *b, enum slot s, enum slot bias, uint32_t layer, tensor_id x) {
+    const struct hparams *hp = &b->m->hp;
+    tensor_id w = build_weight(b, s, layer);
+    const struct norm_desc d = { .kind = hp->t.norm, .eps = hp->norm_eps };
+    return w == NO_TENSOR ? x : graph_norm(b->g, x, w, build_weight(b, bias, layer), &d);
 }
 
 tensor_id build_linear(struct build *b, enum slot s, enum slot bias, uint32_t layer, tensor_id x) {
@@ -18,25 +20,38 @@ tensor_id build_linear(struct build *b, enum slot s, enum slot bias, uint32_t la
     return graph_matmul(b->g, build_weight(b, s, layer), x, build_weight(b, bias, layer));
 }
 
-tensor_id build_rope(struct build *b, tensor_id x) {
-    const struct hparams *hp = &b->m->hp;
-    const struct rope_desc d = { .head_dim = hp->head_dim, .n_rot = hp->rope.n_rot, .pairing = hp->rope.pairing,
-                                 .magnitude = hp->rope.attn_factor };
-    return graph_rope(b->g, x, b->pos, b->inv_freq, &d);
+tensor_id build_stack(struct build *b, uint32_t layer, const struct stack_desc *d) {
+    if (b->tap_stack) b->tap_stack(b->user, d->s, layer, d->x, d->ids);
+    return graph_matmul_id(b->g, build_weight(b, d->s, layer), d->x, d->ids, build_weight(b, d->bias, layer));
 }
 
-tensor_id build_attention(struct build *b, tensor_id q, tensor_id k, tensor_id v) {
-    const struct hparams *hp = &b->m->hp;
-    const struct attn_src src = { .q = q, .k = graph_kv_store(b->g, b->k_cache, k, b->cells),
-                                  .v = graph_kv_store(b->g, b->v_cache, v, b->cells),
-                                  .pos = b->pos, .seq = b->seq, .pages = b->pages, .sinks = NO_TENSOR };
-    const struct attn_desc d = { .head_dim = hp->head_dim, .page = b->page, .window = hp->window,
-                                 .scale = 1 / sqrtf((float)hp->head_dim) };
-    return graph_attention(b->g, &src, &d);
+tensor_id build_residual(struct build *b, tensor_id x, tensor_id branch) {
+    return graph_add(b->g, x, branch, b->m->hp.residual_scale);
+}
+
+static tensor_id attention(struct build *b, uint32_t layer, tensor_id x) {
+    return b->m->hp.kv_lora ? build_latent_attn(b, layer, x) : build_attn(b, layer, x);
+}
+
+tensor_id build_block(struct build *b, uint32_t layer, tensor_id x) {
+    tensor_id h = attention(b, layer, build_norm(b, SLOT_ATTN_NORM, SLOT_ATTN_NORM_B, layer, x));
+    x = build_residual(b, x, build_norm(b, SLOT_ATTN_POST_NORM, SLOT_COUNT, layer, h));
+    h = build_ffn(b, layer, build_norm(b, SLOT_FFN_NORM, SLOT_FFN_NORM_B, layer, x));
+    return build_residual(b, x, build_norm(b, SLOT_FFN_POST_NORM, SLOT_COUNT, layer, h));
+}
+
+tensor_id build_parallel_block(struct build *b, uint32_t layer, tensor_id x) {
+    tensor_id h = build_norm(b, SLOT_ATTN_NORM, SLOT_ATTN_NORM_B, layer, x);
+    tensor_id own = build_norm(b, SLOT_FFN_NORM, SLOT_FFN_NORM_B, layer, x);
+    tensor_id ffn = build_ffn(b, layer, own == x ? h : own);
+    x = build_residual(b, x, attention(b, layer, h));
+    return build_residual(b, x, ffn);
 }
 
 tensor_id model_build_embed(struct build *b, tensor_id ids) {
-    return graph_get_rows(b->g, build_weight(b, SLOT_TOKEN_EMBD, 0), ids, 1);
+    const struct hparams *hp = &b->m->hp;
+    float scale = hp->t.embd_sqrt ? sqrtf((float)hp->n_embd) : hp->embd_scale;
+    return graph_get_rows(b->g, build_weight(b, SLOT_TOKEN_EMBD, 0), ids, scale);
 }
 
 tensor_id model_build_block(struct build *b, uint32_t layer, tensor_id x) {
@@ -44,8 +59,9 @@ tensor_id model_build_block(struct build *b, uint32_t layer, tensor_id x) {
 }
 
 tensor_id model_build_head(struct build *b, tensor_id x) {
-    enum slot head = b->m->hp.tied ? SLOT_TOKEN_EMBD : SLOT_OUTPUT;
-    x = build_norm(b, SLOT_OUTPUT_NORM, 0, x);
-    if (b->tap) b->tap(b->user, head, 0, x);
-    return graph_matmul(b->g, build_weight(b, head, 0), x, NO_TENSOR);
+    const struct hparams *hp = &b->m->hp;
+    float scale = hp->t.logits_divided ? 1 / hp->logit_scale : hp->logit_scale;
+    x = build_norm(b, SLOT_OUTPUT_NORM, SLOT_OUTPUT_NORM_B, 0, x);
+    x = build_linear(b, hp->tied ? SLOT_TOKEN_EMBD : SLOT_OUTPUT, SLOT_COUNT, 0, x);
+    return scale == 1 && hp->final_softcap == 0 ? x : graph_scale(b->g, x, scale, hp->final_softcap);
 }

@@ -9,19 +9,55 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "model/arch.h"
 #include "model/hparams_read.h"
 
-/* Limits: several times the largest public model in each respect. */
-const struct hparams_count hparams_counts[HPARAMS_COUNTS] = {
-    { "vocab_size", "vocab_size", offsetof(struct hparams, n_vocab), 1u << 24, false },
-    { "context_length", "max_position_embeddings", offsetof(struct hparams, n_ctx_train), 1u << 28, true },
-    { "embedding_length", "hidden_size", offsetof(struct hparams, n_embd), 1u << 20, true },
-    { "block_count", "num_hidden_layers", offsetof(struct hparams, n_layer), 1u << 12, true },
-    { "attention.head_count", "num_attention_heads", offsetof(struct hparams, n_head), 1u << 14, true },
-    { "attention.head_count_kv", "num_key_value_heads", offsetof(struct hparams, n_head_kv), 1u << 14, false },
-    { "attention.key_length", "head_dim", offsetof(struct hparams, head_dim), 1u << 16, false },
-    { "feed_forward_length", "intermediate_size", offsetof(struct hparams, n_ff), 1u << 24, true },
+const struct hparams_key hparams_keys[] = {
+#define U(field, gguf, hf, max, need) { gguf, hf, HPARAMS_U32, HPARAMS_##need, offsetof(struct hparams, field), max },
+#define F(field, gguf, hf) { gguf, hf, HPARAMS_F32, HPARAMS_ZERO, offsetof(struct hparams, field), 0 },
+#define B(field, gguf, hf) { gguf, hf, HPARAMS_BOOL, HPARAMS_ZERO, offsetof(struct hparams, field), 0 },
+#include "model/hparams_keys.def"
+#undef U
+#undef F
+#undef B
 };
+const size_t hparams_n_keys = ARRAY_LEN(hparams_keys);
+
+void hparams_init(struct hparams *hp) {
+    memset(hp, 0, sizeof *hp);
+    hp->bos = hp->eos = -1;
+    hp->float_type = QTYPE_NONE;
+    hp->rope = (struct rope_params){ .base = 10000, .factor = 1, .attn_factor = 1 };
+    hp->moe_step = 1;
+    hp->embd_scale = hp->residual_scale = hp->logit_scale = hp->expert_scale = 1;
+}
+
+bool hparams_is_default(const struct hparams *hp, const struct hparams_key *k) {
+    struct hparams d;
+    hparams_init(&d);
+    size_t size = k->kind == HPARAMS_BOOL ? sizeof(bool) : sizeof(uint32_t);
+    return !memcmp(hparams_value(hp, k), hparams_value(&d, k), size);
+}
+
+void hparams_key_read(struct hparams *hp, const struct hparams_key *k) {
+    if (k->off == offsetof(struct hparams, n_head) && hp->n_head) {
+        hp->n_head_kv = hp->n_head;
+        hp->head_dim = hp->n_embd / hp->n_head;
+    }
+    if (k->off == offsetof(struct hparams, head_dim)) hp->head_dim_v = hp->head_dim;
+}
+
+const char *hparams_eps_key(const struct hparams *hp) {
+    return hp->t.norm == NORM_RMS ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon";
+}
+
+uint64_t hparams_k_width(const struct hparams *hp) {
+    return hp->kv_lora ? (uint64_t)hp->kv_lora + hp->rope.n_rot : (uint64_t)hp->n_head_kv * hp->head_dim;
+}
+
+uint64_t hparams_v_width(const struct hparams *hp) {
+    return hp->kv_lora ? 0 : (uint64_t)hp->n_head_kv * hp->head_dim_v;
+}
 
 const char *hparams_known(bool hf, char *buf, size_t size) {
     size_t n = 0;
@@ -43,16 +79,38 @@ static void name_from_path(const char *path, char *out, size_t size) {
     snprintf(out, size, "%.*s", (int)(end - start), path + start);
 }
 
-static const char *count_key(const struct tfile *f, const struct hparams_count *c) {
-    return f->kind == TFILE_GGUF ? c->gguf : c->hf;
+void hparams_expert_sizes(struct hparams *hp) {
+    if (!hp->n_expert) return;
+    if (!hp->n_ff_expert) hp->n_ff_expert = hp->n_ff;
+    if (!hp->n_ff_shared && hp->n_expert_shared) {
+        uint64_t n = (uint64_t)hp->n_expert_shared * hp->n_ff_expert;
+        hp->n_ff_shared = n > UINT32_MAX ? UINT32_MAX : (uint32_t)n; /* above the limit: the check will say so */
+    }
 }
 
-static enum err_code check_counts(const struct tfile *f, struct hparams *hp, struct err *e) {
-    for (size_t i = 0; i < HPARAMS_COUNTS; i++) {
-        const struct hparams_count *c = &hparams_counts[i];
-        uint32_t v = *hparams_count_of(hp, c);
-        if (v == 0) return err_set(e, ERR_FORMAT, "%s is 0 or missing", count_key(f, c));
-        if (v > c->max) return err_set(e, ERR_FORMAT, "%s is %u, above the limit of %u", count_key(f, c), v, c->max);
+void hparams_window_every(struct hparams *hp, uint32_t period) {
+    for (uint32_t l = 0; l < hp->n_layer; l++)
+        if (!period || l % period < period - 1) layer_set_add(&hp->windowed, l);
+}
+
+/* The name that an error about a key gives: of several, config.json's first. */
+struct key_name { char p[64]; };
+static struct key_name key_name(const struct tfile *f, const struct hparams_key *k) {
+    struct key_name n;
+    if (f->kind == TFILE_GGUF) snprintf(n.p, sizeof n.p, "%s", k->gguf);
+    else snprintf(n.p, sizeof n.p, "%.*s", (int)strcspn(k->hf, "|"), k->hf);
+    return n;
+}
+
+enum err_code hparams_check_counts(const struct tfile *f, struct hparams *hp, struct err *e) {
+    for (size_t i = 0; i < hparams_n_keys; i++) {
+        const struct hparams_key *k = &hparams_keys[i];
+        if (k->kind != HPARAMS_U32) continue;
+        uint32_t v = *(uint32_t *)hparams_field(hp, k);
+        if (v == 0 && k->need != HPARAMS_ZERO)
+            return err_set(e, ERR_FORMAT, "%s is 0 or missing", key_name(f, k).p);
+        if (v > k->max)
+            return err_set(e, ERR_FORMAT, "%s is %u, above the limit of %u", key_name(f, k).p, v, k->max);
     }
     if (hp->n_head % hp->n_head_kv)
         return err_set(e, ERR_FORMAT, "%u query heads cannot share %u key heads evenly (%s)", hp->n_head, hp->n_head_kv,
@@ -66,8 +124,8 @@ static enum err_code check_float(const char *key, float v, float min, struct err
     return err_set(e, ERR_FORMAT, "%s is %g; a finite number above %g is needed", key, (double)v, (double)min);
 }
 
-static enum err_code check_rope(const struct tfile *f, const struct hparams *hp, struct err *e) {
-    const struct rope_params *r = &hp->rope;
+static enum err_code check_rope(const struct tfile *f, const struct hparams *hp, const struct rope_params *r,
+                                struct err *e) {
     bool gguf = f->kind == TFILE_GGUF;
     if (r->n_rot == 0 || r->n_rot % 2 || r->n_rot > hp->head_dim)
         return err_set(e, ERR_FORMAT, "%s: %u of %u dimensions rotate; an even number up to the head's size is needed",
@@ -88,23 +146,61 @@ static enum err_code check_rope(const struct tfile *f, const struct hparams *hp,
     }
     if (r->scaling == ROPE_SCALE_DYNAMIC && r->n_rot < 4)
         return err_set(e, ERR_FORMAT, "dynamic rope scaling needs heads of 4 dimensions or more, not %u", r->n_rot);
+    for (uint32_t i = 0; r->scaling == ROPE_SCALE_LONG && i < r->n_rot / 2; i++) {
+        TRY(check_float("rope_scaling.short_factor", r->short_factors[i], 0, e));
+        TRY(check_float("rope_scaling.long_factor", r->long_factors[i], 0, e));
+    }
+    return ERR_NONE;
+}
+
+static enum err_code check_experts(const struct hparams *hp, struct err *e) {
+    if (!hp->n_expert) return ERR_NONE;
+    if (!hp->n_expert_used || hp->n_expert_used > hp->n_expert)
+        return err_set(e, ERR_FORMAT, "%u of %u experts are chosen a token, which cannot be", hp->n_expert_used,
+                       hp->n_expert);
+    if (hp->n_expert_group <= 1) return ERR_NONE;
+    uint32_t in_group = hp->n_expert / hp->n_expert_group;
+    if (hp->n_expert % hp->n_expert_group || !hp->n_expert_group_used || hp->n_expert_group_used > hp->n_expert_group ||
+        (uint64_t)in_group * hp->n_expert_group_used < hp->n_expert_used || in_group < hp->t.group_best)
+        return err_set(e, ERR_FORMAT, "%u experts of %u cannot be chosen from %u of %u groups", hp->n_expert_used,
+                       hp->n_expert, hp->n_expert_group_used, hp->n_expert_group);
+    return ERR_NONE;
+}
+
+static enum err_code check_latent(const struct hparams *hp, struct err *e) {
+    if (hp->kv_lora && hp->rope.n_rot >= hp->head_dim)
+        return err_set(e, ERR_FORMAT, "%u of the %u dimensions of a head rotate; latent attention needs some that do "
+                       "not", hp->rope.n_rot, hp->head_dim);
+    return ERR_NONE;
+}
+
+static enum err_code check_factors(const struct hparams *hp, struct err *e) {
+    TRY(check_float("embedding_scale", hp->embd_scale, 0, e));
+    TRY(check_float("residual_scale", hp->residual_scale, 0, e));
+    TRY(check_float("logit_scale", hp->logit_scale, 0, e));
+    TRY(check_float("expert_weights_scale", hp->expert_scale, 0, e));
+    const float from_0[] = { hp->attn_scale, hp->attn_softcap, hp->final_softcap };
+    const char *const names[] = { "attention.scale", "attn_logit_softcapping", "final_logit_softcapping" };
+    for (size_t i = 0; i < ARRAY_LEN(from_0); i++)
+        if (from_0[i] != 0) TRY(check_float(names[i], from_0[i], 0, e));
     return ERR_NONE;
 }
 
 static enum err_code read_and_check(const struct tfile *f, struct hparams *hp, struct err *e) {
     bool gguf = f->kind == TFILE_GGUF;
     TRY(gguf ? hparams_from_gguf(f, hp, e) : hparams_from_hf(f, hp, e));
-    TRY(check_counts(f, hp, e));
+    TRY(hparams_check_counts(f, hp, e)); /* again: a family may have changed them */
     if (hp->window >= hp->n_ctx_train) hp->window = 0; /* as long as the context: it hides nothing */
-    TRY(check_float(gguf ? "attention.layer_norm_rms_epsilon" : "rms_norm_eps", hp->norm_eps, 0, e));
-    return check_rope(f, hp, e);
+    TRY(check_float(gguf ? hparams_eps_key(hp) : "rms_norm_eps", hp->norm_eps, 0, e));
+    TRY(check_rope(f, hp, &hp->rope, e));
+    if (hp->has_local_rope) TRY(check_rope(f, hp, &hp->rope_local, e));
+    TRY(check_experts(hp, e));
+    TRY(check_latent(hp, e));
+    return check_factors(hp, e);
 }
 
 enum err_code hparams_read(const struct tfile *f, struct hparams *hp, struct err *e) {
-    memset(hp, 0, sizeof *hp);
-    hp->bos = hp->eos = -1;
-    hp->float_type = QTYPE_NONE;
-    hp->rope = (struct rope_params){ .base = 10000, .scaling = ROPE_SCALE_NONE, .factor = 1, .attn_factor = 1 };
+    hparams_init(hp);
     name_from_path(f->path, hp->name, sizeof hp->name);
     enum err_code rc = read_and_check(f, hp, e);
     if (rc && e && !e->where[0]) err_where(e, rc, "%s", f->path);

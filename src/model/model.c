@@ -11,37 +11,6 @@
 #include "base/num.h"
 #include "base/str.h"
 
-/* The families, and their list. */
-#define ARCH(name) extern const struct arch arch_##name;
-#include "model/arch.def"
-#undef ARCH
-const struct arch *const arch_all[] = {
-#define ARCH(name) &arch_##name,
-#include "model/arch.def"
-#undef ARCH
-    NULL
-};
-
-/* --- Slots --- */
-
-enum slot_shape { VECTOR, MATRIX };
-
-const struct slot_info *slot_info(enum slot s) {
-    static const struct slot_info table[SLOT_COUNT] = {
-#define SLOT(name, gguf, shape, part) \
-    [SLOT_##name] = { gguf, (shape) == MATRIX, gguf[0] == 'b' && gguf[1] == 'l' && gguf[2] == 'k', part },
-#include "model/slots.def"
-#undef SLOT
-    };
-    return &table[s];
-}
-
-void slot_format_name(const char *pattern, uint32_t layer, char out[SLOT_NAME_BYTES]) {
-    const char *u = strstr(pattern, "%u");
-    if (u) snprintf(out, SLOT_NAME_BYTES, "%.*s%u%s", (int)(u - pattern), pattern, layer, u + 2);
-    else snprintf(out, SLOT_NAME_BYTES, "%s", pattern);
-}
-
 /* --- Binding --- */
 
 struct binder {
@@ -63,13 +32,6 @@ static struct shape_text shape_text(const uint64_t ne[TENSOR_DIMS], unsigned n_d
     return s;
 }
 
-/* The file's name of a weight; false if files of this kind never have it. */
-static bool file_name(const struct model *m, enum slot s, uint32_t layer, char out[SLOT_NAME_BYTES]) {
-    const char *pattern = from_hf(m) ? m->hp.arch->hf_name(s) : slot_info(s)->gguf_name;
-    if (pattern) slot_format_name(pattern, layer, out);
-    return pattern;
-}
-
 /* Checkpoints of the bare model, without its head, leave the prefix "model." out. */
 static const struct tfile_tensor *find(const struct model *m, const char *name) {
     static const char prefix[] = "model.";
@@ -78,16 +40,58 @@ static const struct tfile_tensor *find(const struct model *m, const char *name) 
     return t || !prefixed ? t : tfile_find(m->file, name + sizeof prefix - 1);
 }
 
-static enum err_code check_tensor(const struct model *m, const struct weight *w, unsigned n_dims, struct err *e) {
-    const struct tfile_tensor *t = w->src;
+/* Names of GGUF files from before 2024-04, which keep every expert by itself. */
+static const char *old_gguf_name(enum slot s) {
+    switch (s) {
+    case SLOT_EXPERT_GATE: return "blk.%u.ffn_gate.%x.weight";
+    case SLOT_EXPERT_UP: return "blk.%u.ffn_up.%x.weight";
+    case SLOT_EXPERT_DOWN: return "blk.%u.ffn_down.%x.weight";
+    default: return NULL;
+    }
+}
+
+/* The file's pattern of a weight's name; NULL if files of this kind never have it. */
+static const char *file_pattern(const struct model *m, enum slot s, uint32_t layer) {
+    if (from_hf(m)) return arch_hf_name(m->hp.arch, s);
+    char name[SLOT_NAME_BYTES];
+    slot_format_name(slot_info(s)->gguf_name, layer, 0, name);
+    const char *old = old_gguf_name(s);
+    return old && !tfile_find(m->file, name) ? old : slot_info(s)->gguf_name;
+}
+
+static bool same_map(const struct source_map *a, const struct source_map *b) { return !memcmp(a, b, sizeof *a); }
+
+/* Whether every number that the map asks for is inside of the tensor. */
+static bool map_fits(const struct weight *w, const struct tfile_tensor *t) {
+    const struct source_map *p = &w->map;
+    uint64_t i = w->ne[0] - 1, r = w->ne[1] - 1, x = w->ne[2] - 1; /* products far below 2^64: hparams' limits */
+    uint64_t row = p->row0 + i * p->row_i + r * p->row_r + x * p->row_x;
+    uint64_t col = p->col0 + i * p->col_i + r * p->col_r;
+    return row < t->ne[1] * t->ne[2] * t->ne[3] && col < t->ne[0];
+}
+
+static bool shape_fits(const struct weight *w, const struct tfile_tensor *t) {
+    struct source_map plain = model_plain_map(w);
+    if (!same_map(&w->map, &plain)) return map_fits(w, t);
+    uint64_t ne[TENSOR_DIMS] = { w->ne[0], w->ne[1], w->ne[2], 1 };
+    if (w->n_parts > 1) ne[w->ne[2] > 1 ? 2 : 1] = 1;
+    return !memcmp(t->ne, ne, sizeof ne);
+}
+
+static enum err_code check_tensor(const struct model *m, const struct weight *w, const struct tfile_tensor *t,
+                                  struct err *e) {
     enum err_code rc = ERR_NONE;
-    if (memcmp(t->ne, w->ne, sizeof w->ne))
+    unsigned n_dims = w->ne[2] > 1 ? 3 : w->ne[1] > 1 ? 2 : 1;
+    if (!shape_fits(w, t))
         rc = err_set(e, ERR_FORMAT, "tensor %s has shape %s; the hyper-parameters ask for %s", t->name,
                      shape_text(t->ne, t->n_dims).p, shape_text(w->ne, n_dims).p);
     else if (t->type == QTYPE_NONE)
         rc = err_set(e, ERR_UNSUPPORTED, "tensor %s has type %s, which is not supported", t->name, t->type_name);
-    else if (!slot_info(w->slot)->matrix && !qtype_is_float(t->type))
+    else if ((!slot_info(w->slot)->matrix || w->map.col_i != 1 || w->map.row_i) && !qtype_is_float(t->type))
         rc = err_set(e, ERR_UNSUPPORTED, "tensor %s has type %s; F32, F16 or BF16 is needed", t->name, t->type_name);
+    else if (t->type != w->src->type)
+        rc = err_set(e, ERR_UNSUPPORTED, "tensor %s has type %s, and %s has type %s: parts of a weight must have one",
+                     t->name, t->type_name, w->src->name, w->src->type_name);
     return rc ? err_where(e, rc, "%s", tfile_file_path(m->file, t->shard)) : ERR_NONE;
 }
 
@@ -104,40 +108,67 @@ static enum err_code check_divisors(const struct model *m, const struct weight *
     return ERR_NONE;
 }
 
+static enum err_code find_parts(struct binder *b, struct weight *w, const char *pattern, struct err *e) {
+    struct model *m = b->m;
+    bool apart = slot_name_has_expert(pattern);
+    w->n_parts = apart ? (uint32_t)w->ne[w->ne[2] > 1 ? 2 : 1] : 1;
+    const struct tfile_tensor **parts = arena_alloc(&m->arena, w->n_parts, sizeof *parts);
+    if (!parts) return err_no_memory(e, w->n_parts * sizeof *parts);
+    for (uint32_t i = 0; i < w->n_parts; i++) {
+        char name[SLOT_NAME_BYTES];
+        slot_format_name(pattern, w->layer, i, name);
+        parts[i] = find(m, name);
+        if (parts[i]) continue;
+        if (w->slot == SLOT_ROPE_FREQS) return ERR_NONE; /* only files with llama3 scaling have it */
+        enum err_code rc = err_set(e, ERR_FORMAT, "tensor %s is missing", name);
+        return err_where(e, rc, "%s", m->file->path);
+    }
+    w->src = parts[0];
+    w->parts = parts;
+    return ERR_NONE;
+}
+
+static enum err_code bind_file(struct binder *b, struct weight *w, const char *pattern, struct err *e) {
+    struct model *m = b->m;
+    TRY(find_parts(b, w, pattern, e));
+    if (!w->src) return ERR_NONE;
+    w->map = model_plain_map(w);
+    if (from_hf(m) && m->hp.arch->hf_map) m->hp.arch->hf_map(&m->hp, w->slot, w->ne, &w->map);
+    w->type = w->src->type;
+    for (uint32_t i = 0; i < w->n_parts; i++) {
+        TRY(check_tensor(m, w, w->parts[i], e));
+        b->used[w->parts[i] - m->file->tensors] = true;
+    }
+    return w->slot == SLOT_ROPE_FREQS ? check_divisors(m, w, e) : ERR_NONE;
+}
+
+static bool is_norm(enum slot s) {
+    const char *name = slot_info(s)->gguf_name;
+    return strstr(name, "norm.weight");
+}
+
 static enum err_code bind_slot(struct binder *b, enum slot s, uint32_t layer, struct err *e) {
     struct model *m = b->m;
     struct weight *w = &m->weights[m->n_weights];
     *w = (struct weight){ .slot = s, .layer = layer, .type = m->hp.float_type, .ne = { 1, 1, 1, 1 } };
-    unsigned n_dims = m->hp.arch->shape(&m->hp, s, w->ne);
-    char name[SLOT_NAME_BYTES];
-    if (!n_dims || !file_name(m, s, layer, name)) return ERR_NONE;
-    slot_format_name(slot_info(s)->gguf_name, layer, w->name);
+    if (!arch_shape(&m->hp, s, layer, w->ne)) return ERR_NONE;
+    const char *pattern = file_pattern(m, s, layer);
+    if (!pattern) return ERR_NONE;
+    slot_format_name(slot_info(s)->gguf_name, layer, 0, w->name);
     if (from_hf(m)) w->permute_heads = model_permuted_heads(&m->hp, s);
+    if (from_hf(m) && is_norm(s)) w->add = m->hp.t.norm_add;
     if (!shapes_alone(m)) {
-        w->src = find(m, name);
-        if (!w->src && s == SLOT_ROPE_FREQS) return ERR_NONE; /* only files with llama3 scaling have it */
-        if (!w->src) {
-            enum err_code rc = err_set(e, ERR_FORMAT, "tensor %s is missing", name);
-            return err_where(e, rc, "%s", m->file->path);
-        }
-        TRY(check_tensor(m, w, n_dims, e));
-        w->type = w->src->type;
-        if (s == SLOT_ROPE_FREQS) TRY(check_divisors(m, w, e));
-        b->used[w->src - m->file->tensors] = true;
+        TRY(bind_file(b, w, pattern, e));
+        if (!w->src) return ERR_NONE;
     }
     m->by_slot[layer * SLOT_COUNT + s] = ++m->n_weights;
     return ERR_NONE;
 }
 
 static bool may_ignore(const struct model *m, const char *name) {
-    size_t n = strlen(name);
-    for (const char *const *end = m->hp.arch->ignored; *end; end++) {
-        size_t k = strlen(*end);
-        if (n >= k && !strcmp(name + n - k, *end)) return true;
-    }
     /* Some checkpoints store the tied head too. */
-    const char *head = from_hf(m) ? m->hp.arch->hf_name(SLOT_OUTPUT) : NULL;
-    return head && m->hp.tied && !strcmp(name, head);
+    const char *head = from_hf(m) ? arch_hf_name(m->hp.arch, SLOT_OUTPUT) : NULL;
+    return arch_may_ignore(&m->hp, name) || (head && m->hp.tied && !strcmp(name, head));
 }
 
 static enum err_code check_unused(const struct binder *b, struct err *e) {
@@ -176,12 +207,6 @@ enum err_code model_open(const char *path, bool shapes_only, struct model **out,
     enum err_code rc;
     TRY_OUT(rc, tfile_open(path, shapes_only ? TFILE_NO_WEIGHTS_OK : 0, &m->file, e));
     TRY_OUT(rc, hparams_read(m->file, &m->hp, e));
-    if (m->hp.window && !shapes_only) {
-        rc = err_set(e, ERR_UNSUPPORTED, "sliding_window is %u: attention windows shorter than the context (%u) are "
-                     "not supported yet", m->hp.window, m->hp.n_ctx_train);
-        rc = err_where(e, rc, "%s", path);
-        goto out;
-    }
     TRY_OUT(rc, bind_all(m, e));
     *out = m;
     m = NULL;
@@ -207,49 +232,8 @@ uint64_t model_parameters(const struct model *m) {
     uint64_t n = 0;
     for (uint32_t i = 0; i < m->n_weights; i++) {
         const struct weight *w = &m->weights[i];
-        if (w->slot != SLOT_ROPE_FREQS) n += w->ne[0] * w->ne[1] * w->ne[2] * w->ne[3];
+        bool derived = w->slot == SLOT_ROPE_FREQS || w->slot == SLOT_ROPE_LONG || w->slot == SLOT_ROPE_SHORT;
+        if (!derived) n += w->ne[0] * w->ne[1] * w->ne[2] * w->ne[3];
     }
     return n;
-}
-
-/* --- Rows --- */
-
-uint32_t model_permuted_heads(const struct hparams *hp, enum slot s) {
-    if (!hp->arch->permute_qk) return 0;
-    if (s == SLOT_ATTN_Q || s == SLOT_ATTN_Q_B) return hp->n_head;
-    if (s == SLOT_ATTN_K || s == SLOT_ATTN_K_B) return hp->n_head_kv;
-    return 0;
-}
-
-/* Row 2i + j of a head among neighbours is row j * half + i among halves. */
-uint64_t rope_row_in_halves(uint64_t n_rows, uint32_t heads, uint64_t r) {
-    uint64_t dim = n_rows / heads, in_head = r % dim;
-    return r - in_head + in_head % 2 * (dim / 2) + in_head / 2;
-}
-
-uint64_t rope_row_in_neighbours(uint64_t n_rows, uint32_t heads, uint64_t r) {
-    uint64_t dim = n_rows / heads, in_head = r % dim;
-    return r - in_head + in_head % (dim / 2) * 2 + in_head / (dim / 2);
-}
-
-uint64_t model_file_row(const struct weight *w, uint64_t r) {
-    uint64_t n_rows = slot_info(w->slot)->matrix ? w->ne[1] : w->ne[0];
-    return w->permute_heads ? rope_row_in_halves(n_rows, w->permute_heads, r) : r;
-}
-
-void model_read_file_rows(const struct weight *w, uint64_t r0, uint64_t n, float *out) {
-    uint64_t row_bytes = w->src->bytes / (w->ne[1] * w->ne[2] * w->ne[3]);
-    qtype_info(w->type)->decode(w->src->data + r0 * row_bytes, out, n * w->ne[0]);
-}
-
-void model_read_rows(const struct weight *w, uint64_t r0, uint64_t n, float *out) {
-    const struct qtype_info *q = qtype_info(w->type);
-    if (!w->permute_heads) {
-        model_read_file_rows(w, r0, n, out);
-    } else if (slot_info(w->slot)->matrix) {
-        for (uint64_t r = 0; r < n; r++) model_read_file_rows(w, model_file_row(w, r0 + r), 1, out + r * w->ne[0]);
-    } else { /* a bias: floats, one row */
-        for (uint64_t i = 0; i < w->ne[0]; i++)
-            q->decode(w->src->data + model_file_row(w, i) * q->block_bytes, out + i, 1);
-    }
 }

@@ -1,19 +1,7 @@
 #ifndef MODEL_MODEL_H
 #define MODEL_MODEL_H
 /* A model: hyper-parameters, its weights bound to slots, and how its graph is built. Weights stay in mapped files. */
-#include "model/hparams.h"
-
-enum slot {
-#define SLOT(name, gguf, shape, part) SLOT_##name,
-#include "model/slots.def"
-#undef SLOT
-    SLOT_COUNT
-};
-struct slot_info { const char *gguf_name; bool matrix, per_block; const char *part; };
-const struct slot_info *slot_info(enum slot s);
-enum { SLOT_NAME_BYTES = 96 };
-/* A name with its block put in for %u; names without are copied. */
-void slot_format_name(const char *pattern, uint32_t layer, char out[SLOT_NAME_BYTES]);
+#include "model/arch.h"
 
 /* One weight. GGUF's order of rows is the one of names and shapes here; a Hugging Face file of arch llama holds the
  * rows of q and k in another order, see model_file_row. */
@@ -21,9 +9,14 @@ struct weight {
     char name[SLOT_NAME_BYTES];     /* GGUF's name, "blk.3.attn_q.weight" */
     enum slot slot;
     uint32_t layer;                 /* 0 for weights outside of blocks */
-    const struct tfile_tensor *src; /* borrowed from the model's file set; NULL when planned from config.json alone */
     enum qtype type;
-    uint64_t ne[TENSOR_DIMS];       /* fastest first: (n_in, n_out) */
+    uint64_t ne[TENSOR_DIMS];       /* fastest first: (n_in, n_out), (n_in, n_out, n_expert) */
+    /* The file's tensor, borrowed from the model's file set; NULL when planned from config.json alone. A file that
+     * keeps every expert by itself has n_parts of them, the first of which is src. */
+    const struct tfile_tensor *src, *const *parts;
+    uint32_t n_parts;
+    struct source_map map;          /* where numbers lie in src, or in their part */
+    float add;                      /* what the file's numbers lack: norms of Gemma in Hugging Face files */
     uint32_t permute_heads;         /* > 0: rows of this many heads are interleaved when written to GGUF */
 };
 
@@ -52,10 +45,26 @@ uint64_t rope_row_in_halves(uint64_t n_rows, uint32_t heads, uint64_t r);
 uint64_t rope_row_in_neighbours(uint64_t n_rows, uint32_t heads, uint64_t r);
 /* Heads of a slot whose rows the two formats order differently (q and k, with their biases); 0 for all others. */
 uint32_t model_permuted_heads(const struct hparams *hp, enum slot s);
-/* Decodes rows [r0, r0 + n) in GGUF order to float, out (n, w->ne[0] each). A vector is one row. w->src is needed. */
+/* Decodes rows [r0, r0 + n) in GGUF order to float, out (n, w->ne[0] each); rows of a stack count on from matrix to
+ * matrix. A vector is one row. w->src is needed. */
 void model_read_rows(const struct weight *w, uint64_t r0, uint64_t n, float *out);
 /* The same in the order of the file, which is the order that hp.rope.pairing goes with. */
 void model_read_file_rows(const struct weight *w, uint64_t r0, uint64_t n, float *out);
+/* The bytes of those rows, as type w->type stores them. */
+void model_copy_file_rows(const struct weight *w, uint64_t r0, uint64_t n, void *out);
+/* Bytes of the whole weight as type w->type stores it. */
+uint64_t model_weight_bytes(const struct weight *w);
+/* Rows of all its matrices. */
+uint64_t model_weight_rows(const struct weight *w);
+/* The order of a tensor, or of parts, that has the weight's own shape. */
+struct source_map model_plain_map(const struct weight *w);
+/* Where matrix x of a weight lies in the mapped file, whole and in order; NULL if the file keeps it otherwise. */
+const uint8_t *model_matrix_in_file(const struct weight *w, uint64_t x);
+/* Whether the weight lies in the mapped file as it is used, at src->data. */
+bool model_is_in_file(const struct weight *w);
+/* Tells the system that the file's pages of a weight, or of rows of it, are not needed soon. */
+void model_release(const struct weight *w);
+void model_release_rows(const struct weight *w, uint64_t r0, uint64_t n);
 /* Numbers that were learned: a tied head counts once, rope_freqs (derived) not at all. */
 uint64_t model_parameters(const struct model *m);
 
@@ -69,10 +78,13 @@ struct build {
     /* Inputs and caches, made by the runtime. */
     tensor_id pos, seq, cells, pages; /* I32; (n_tok) (n_tok) (n_tok) (n_pages, n_seq) */
     tensor_id inv_freq;               /* F32 (n_rot / 2) */
-    tensor_id k_cache, v_cache;       /* of the layer being built */
+    tensor_id inv_freq_local;         /* the same of rope_local; NO_TENSOR if the model has none */
+    tensor_id k_cache, v_cache;       /* of the layer being built; v_cache NO_TENSOR if hparams_v_width is 0 */
     uint32_t page;
     /* If set, called with the input of each matrix just before it is used: the quantizer's taps. */
     void (*tap)(void *user, enum slot s, uint32_t layer, tensor_id x);
+    /* The same for stacks; ids as graph_matmul_id takes them. */
+    void (*tap_stack)(void *user, enum slot s, uint32_t layer, tensor_id x, tensor_id ids);
 };
 /* ids I32 (n_tok) -> x F32 (n_embd, n_tok). */
 tensor_id model_build_embed(struct build *b, tensor_id ids);
@@ -80,26 +92,4 @@ tensor_id model_build_embed(struct build *b, tensor_id ids);
 tensor_id model_build_block(struct build *b, uint32_t layer, tensor_id x);
 /* x (n_embd, n_out) -> logits (n_vocab, n_out). */
 tensor_id model_build_head(struct build *b, tensor_id x);
-
-/* --- Families --- one row of arch.def and one file arch_X.c each. */
-struct arch {
-    const char *name;               /* GGUF's general.architecture */
-    const char *const *hf_classes;  /* model_type values of config.json, NULL-terminated */
-    bool permute_qk;                /* GGUF keeps rotary pairs as neighbours, Hugging Face as halves */
-    enum rope_pairing gguf_pairing, hf_pairing;
-    /* What hparams_read does not know: reads the family's own keys into *hp, where the common ones stand already, and
-     * refuses variants that shape and block do not describe. Errors name the key. */
-    enum err_code (*read_hf)(const struct hf_config *c, struct hparams *hp, struct err *e);
-    enum err_code (*read_gguf)(const struct tfile *f, struct hparams *hp, struct err *e);
-    /* Hugging Face's name of a slot, "model.layers.%u.self_attn.q_proj.weight"; NULL if it has no such weight. */
-    const char *(*hf_name)(enum slot s);
-    /* Keys of config.json that are the same for every model written as this family, a JSON object. */
-    const char *hf_constants;
-    /* Ends of the names of tensors that may stand in a file and mean nothing, NULL-terminated. */
-    const char *const *ignored;
-    /* Shape of a slot's weight for these hyper-parameters: number of dimensions, 0 if the model has no such weight. */
-    unsigned (*shape)(const struct hparams *hp, enum slot s, uint64_t ne[TENSOR_DIMS]);
-    tensor_id (*block)(struct build *b, uint32_t layer, tensor_id x);
-};
-extern const struct arch *const arch_all[]; /* NULL-terminated */
 #endif

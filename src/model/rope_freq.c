@@ -2,7 +2,8 @@
  *
  * Computed in double and rounded once. transformers computes in float; the two differ by an ulp or two, far below what
  * any logit shows. Kinds: Position Interpolation (linear), NTK-aware with a base that grows (dynamic), YaRN
- * (arXiv:2309.00071), and the three bands of Llama 3.1. */
+ * (arXiv:2309.00071), LongRoPE (arXiv:2402.13753), and the
+ * three bands of Llama 3.1. */
 #include <math.h>
 
 #include "base/num.h"
@@ -67,6 +68,7 @@ void rope_inv_freq(const struct rope_params *r, const float *divisors, uint32_t 
         case ROPE_SCALE_NONE:
         case ROPE_SCALE_DYNAMIC: break;
         case ROPE_SCALE_LINEAR: f /= r->factor; break;
+        case ROPE_SCALE_LONG: f /= (total_len > r->original_ctx ? r->long_factors : r->short_factors)[i]; break;
         case ROPE_SCALE_LLAMA3: f /= llama3_divisor(r, f); break;
         case ROPE_SCALE_YARN: {
             double ramp = yarn_ramp(r, i);

@@ -23,29 +23,41 @@ void pass_warn(const struct hparams *hp, const struct pass_desc *d) {
 uint32_t pass_n_pages(const struct pass_desc *d) { return (uint32_t)div_up(d->n_ctx, KV_PAGE); }
 
 static uint64_t n_cells(const struct pass_desc *d) { return (uint64_t)d->n_seq * pass_n_pages(d) * KV_PAGE; }
-static uint64_t kv_width(const struct hparams *hp) { return (uint64_t)hp->n_head_kv * hp->head_dim; }
 
-static uint64_t cache_bytes(const struct hparams *hp, const struct pass_desc *d) {
+/* Bytes of a cache whose rows are of this width. */
+static uint64_t cache_bytes(const struct pass_desc *d, uint64_t width) {
     uint64_t row = 0;
-    qtype_row_bytes(d->kv_type, kv_width(hp), &row);
+    qtype_row_bytes(d->kv_type, width, &row);
     return round_up(n_cells(d) * row, 64);
 }
 
+/* Of one block, keys before values. */
+static uint64_t block_kv_bytes(const struct hparams *hp, const struct pass_desc *d) {
+    return cache_bytes(d, hparams_k_width(hp)) + cache_bytes(d, hparams_v_width(hp));
+}
+
 uint64_t pass_kv_bytes(const struct hparams *hp, const struct pass_desc *d) {
-    return 2ull * hp->n_layer * cache_bytes(hp, d);
+    return hp->n_layer * block_kv_bytes(hp, d);
 }
 
 uint64_t pass_kv_token_bytes(const struct hparams *hp, enum qtype kv_type) {
-    uint64_t row = 0;
-    qtype_row_bytes(kv_type, kv_width(hp), &row);
-    return 2ull * hp->n_layer * row;
+    uint64_t k = 0, v = 0;
+    qtype_row_bytes(kv_type, hparams_k_width(hp), &k);
+    qtype_row_bytes(kv_type, hparams_v_width(hp), &v);
+    return hp->n_layer * (k + v);
 }
 
-static tensor_id add_cache(struct pass *p, const struct hparams *hp, const struct pass_desc *d, uint32_t kv_buffer,
-                           uint32_t index) {
-    uint64_t ne[2] = { kv_width(hp), n_cells(d) };
-    return graph_kv(p->g, index % 2 ? "v_cache" : "k_cache", d->kv_type, ne, 2,
-                    (struct place){ kv_buffer, index * cache_bytes(hp, d) });
+static void add_caches(struct build *b, const struct pass_desc *d, uint32_t kv_buffer, uint32_t layer) {
+    const struct hparams *hp = &b->m->hp;
+    uint64_t k[2] = { hparams_k_width(hp), n_cells(d) }, v[2] = { hparams_v_width(hp), n_cells(d) };
+    uint64_t at = layer * block_kv_bytes(hp, d);
+    b->k_cache = graph_kv(b->g, "k_cache", d->kv_type, k, 2, (struct place){ kv_buffer, at });
+    if (!v[0]) return;
+    b->v_cache = graph_kv(b->g, "v_cache", d->kv_type, v, 2, (struct place){ kv_buffer, at + cache_bytes(d, k[0]) });
+}
+
+static tensor_id add_inv_freq(struct graph *g, const char *name, const struct rope_params *r) {
+    return graph_input(g, name, QTYPE_F32, (uint64_t[]){ r->n_rot / 2 }, 1);
 }
 
 static tensor_id add_ids(struct graph *g, const char *name, uint64_t n, uint64_t rows) {
@@ -62,14 +74,15 @@ enum err_code pass_build(struct pass *p, const struct model *m, const struct pas
     p->seq = add_ids(g, "sequences", p->n_tok, 1);
     p->cells = add_ids(g, "cells", p->n_tok, 1);
     p->pages = add_ids(g, "pages", pass_n_pages(d), d->n_seq);
-    p->inv_freq = graph_input(g, "inv_freq", QTYPE_F32, (uint64_t[]){ hp->rope.n_rot / 2 }, 1);
+    p->inv_freq = add_inv_freq(g, "inv_freq", &hp->rope);
+    p->inv_freq_local = hp->has_local_rope ? add_inv_freq(g, "inv_freq_local", &hp->rope_local) : NO_TENSOR;
     p->rows = p->logits = NO_TENSOR;
     struct build b = { .g = g, .m = m, .weight = w->weight, .user = w->user, .pos = p->pos, .seq = p->seq,
-                       .cells = p->cells, .pages = p->pages, .inv_freq = p->inv_freq, .page = KV_PAGE };
+                       .cells = p->cells, .pages = p->pages, .inv_freq = p->inv_freq,
+                       .inv_freq_local = p->inv_freq_local, .v_cache = NO_TENSOR, .page = KV_PAGE };
     tensor_id x = model_build_embed(&b, p->ids);
     for (uint32_t l = 0; l < hp->n_layer; l++) {
-        b.k_cache = add_cache(p, hp, d, kv_buffer, 2 * l);
-        b.v_cache = add_cache(p, hp, d, kv_buffer, 2 * l + 1);
+        add_caches(&b, d, kv_buffer, l);
         x = model_build_block(&b, l, x);
     }
     if (p->n_out) {

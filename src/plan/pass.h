@@ -30,7 +30,9 @@ struct pass_weights { tensor_id (*weight)(void *user, struct graph *g, enum slot
 struct pass {
     uint32_t n_tok, n_out;
     struct graph *g;
-    tensor_id ids, pos, seq, cells, pages, inv_freq, rows, logits; /* rows and logits: NO_TENSOR if n_out is 0 */
+    tensor_id ids, pos, seq, cells, pages, inv_freq;
+    tensor_id inv_freq_local; /* NO_TENSOR if the model has none */
+    tensor_id rows, logits;   /* NO_TENSOR if n_out is 0 */
 };
 uint32_t pass_n_pages(const struct pass_desc *d); /* pages of one sequence */
 /* Bytes of all caches in one buffer: layer by layer, keys then values. */

@@ -31,23 +31,36 @@ static enum err_code add(struct export *x, const char *name, const uint64_t *ne,
     return gguf_writer_tensor(x->writer, name, t.type, dims_of(ne), ne, e);
 }
 
+static enum err_code add_made(struct export *x, enum slot s, const float *data, uint64_t n, struct err *e) {
+    uint64_t ne[TENSOR_DIMS] = { n, 1, 1, 1 };
+    return add(x, slot_info(s)->gguf_name, ne, (struct export_tensor){ .data = data, .type = QTYPE_F32 }, e);
+}
+
+/* Scaling that config.json has as numbers and GGUF as tensors. */
+static enum err_code add_rope_tensors(struct export *x, struct err *e) {
+    const struct rope_params *r = &x->m->hp.rope;
+    uint64_t n = r->n_rot / 2;
+    if (r->scaling == ROPE_SCALE_LONG) {
+        TRY(add_made(x, SLOT_ROPE_LONG, r->long_factors, n, e));
+        return add_made(x, SLOT_ROPE_SHORT, r->short_factors, n, e);
+    }
+    if (r->scaling != ROPE_SCALE_LLAMA3) return ERR_NONE;
+    x->divisors = mem_alloc(n, sizeof *x->divisors);
+    if (!x->divisors) return err_no_memory(e, n * sizeof *x->divisors);
+    rope_freq_divisors(r, x->divisors);
+    return add_made(x, SLOT_ROPE_FREQS, x->divisors, n, e);
+}
+
 static enum err_code add_tensors(struct export *x, struct err *e) {
     const struct model *m = x->m;
-    x->tensors = NEW_ARRAY(struct export_tensor, m->n_weights + 1);
+    x->tensors = NEW_ARRAY(struct export_tensor, m->n_weights + 2);
     if (!x->tensors) return err_no_memory(e, m->n_weights * sizeof *x->tensors);
     for (uint32_t i = 0; i < m->n_weights; i++) {
         const struct weight *w = &m->weights[i];
         enum qtype type = slot_info(w->slot)->matrix ? w->type : QTYPE_F32;
         TRY(add(x, w->name, w->ne, (struct export_tensor){ .w = w, .type = type }, e));
     }
-    const struct rope_params *r = &m->hp.rope;
-    if (r->scaling != ROPE_SCALE_LLAMA3) return ERR_NONE;
-    uint64_t ne[TENSOR_DIMS] = { r->n_rot / 2, 1, 1, 1 };
-    x->divisors = mem_alloc(ne[0], sizeof *x->divisors);
-    if (!x->divisors) return err_no_memory(e, ne[0] * sizeof *x->divisors);
-    rope_freq_divisors(r, x->divisors);
-    struct export_tensor t = { .data = x->divisors, .type = QTYPE_F32 };
-    return add(x, slot_info(SLOT_ROPE_FREQS)->gguf_name, ne, t, e);
+    return m->file->gguf ? ERR_NONE : add_rope_tensors(x, e);
 }
 
 enum err_code export_open(const struct model *m, const struct vocab *v, struct export **out, struct err *e) {
@@ -137,7 +150,7 @@ static enum err_code encode_piece(struct piece *p, struct pool *pool, struct err
 }
 
 static enum err_code put_encoded(struct writing *k, const struct export_tensor *t, struct err *e) {
-    uint64_t n_in = t->w->ne[0], n_rows = t->w->ne[1] * t->w->ne[2] * t->w->ne[3], src_row = t->w->src->bytes / n_rows;
+    uint64_t n_in = t->w->ne[0], n_rows = model_weight_rows(t->w);
     uint64_t piece = max_u64(1, PIECE_FLOATS / n_in);
     struct piece p = { .t = t, .plain = k->x->plain, .n_in = n_in, .rows_per_task = max_u64(1, TASK_FLOATS / n_in) };
     piece = div_up(piece, p.rows_per_task) * p.rows_per_task;
@@ -150,8 +163,9 @@ static enum err_code put_encoded(struct writing *k, const struct export_tensor *
         p.n = min_u64(piece, n_rows - p.first);
         rc = encode_piece(&p, k->t->pool, e);
         if (!rc) rc = put(k, p.bytes, p.n * p.row_bytes, e);
-        os_advise(t->w->src->data + p.first * src_row, p.n * src_row, OS_DONTNEED);
+        model_release_rows(t->w, p.first, p.n);
     }
+    model_release(t->w);
     mem_free(p.floats);
     mem_free(p.bytes);
     mem_free(p.errs);
@@ -168,15 +182,16 @@ enum err_code export_copy(const struct tfile_tensor *t, struct tstream *s, struc
 }
 
 static enum err_code put_vector(struct writing *k, const struct weight *w, struct err *e) {
-    float *v = mem_alloc(w->ne[0], sizeof *v);
-    if (!v) return err_no_memory(e, w->ne[0] * sizeof *v);
+    uint64_t n_rows = model_weight_rows(w), n = w->ne[0] * n_rows;
+    float *v = mem_alloc(n, sizeof *v);
+    if (!v) return err_no_memory(e, n * sizeof *v);
     enum err_code rc = ERR_NONE;
-    model_read_rows(w, 0, 1, v);
-    for (uint64_t i = 0; i < w->ne[0] && !rc; i++)
+    model_read_rows(w, 0, n_rows, v);
+    for (uint64_t i = 0; i < n && !rc; i++)
         if (!isfinite(v[i]))
             rc = err_set(e, ERR_FORMAT, "the weight in column %llu is %g: the model is damaged",
-                         (unsigned long long)i, (double)v[i]);
-    if (!rc) rc = put(k, v, w->ne[0] * sizeof *v, e);
+                         (unsigned long long)(i % w->ne[0]), (double)v[i]);
+    if (!rc) rc = put(k, v, n * sizeof *v, e);
     mem_free(v);
     return rc;
 }
@@ -186,7 +201,7 @@ static enum err_code put_tensor(struct writing *k, size_t index, struct err *e) 
     uint64_t bytes = gguf_writer_tensor_bytes(k->x->writer, index);
     enum err_code rc;
     if (!t->w) return put(k, t->data, bytes, e);
-    bool same = t->type == t->w->type && !t->w->permute_heads;
+    bool same = t->type == t->w->type && !t->w->permute_heads && model_is_in_file(t->w);
     if (!slot_info(t->w->slot)->matrix) {
         rc = put_vector(k, t->w, e);
     } else if (same && !qtype_is_float(t->type)) {

@@ -58,7 +58,7 @@ static void read_rows(const struct model *m, const struct weight *w, uint64_t fi
 
 static enum err_code put_weight(const struct hf_export *x, size_t index, struct tstream *s, struct err *e) {
     const struct weight *w = x->weights[index];
-    uint64_t n_in = w->ne[0], n_rows = w->ne[1] * w->ne[2] * w->ne[3], src_row = w->src->bytes / n_rows, row_bytes = 0;
+    uint64_t n_in = w->ne[0], n_rows = w->ne[1] * w->ne[2] * w->ne[3], row_bytes = 0;
     uint64_t piece = min_u64(max_u64(1, PIECE_FLOATS / n_in), n_rows), n;
     qtype_row_bytes(x->types[index], n_in, &row_bytes);
     float *floats = mem_alloc(piece, n_in * sizeof *floats);
@@ -70,7 +70,7 @@ static enum err_code put_weight(const struct hf_export *x, size_t index, struct 
         rc = encode_rows(x->types[index], floats, n, n_in, NULL, bytes, e);
         if (rc) err_where(e, rc, "rows from %llu on", (unsigned long long)first);
         else rc = tstream_put(s, bytes, n * row_bytes, e);
-        os_advise(w->src->data + first * src_row, n * src_row, OS_DONTNEED);
+        model_release_rows(w, first, n);
     }
     mem_free(floats);
     mem_free(bytes);
@@ -134,14 +134,17 @@ static enum err_code declare_weights(struct hf_export *x, struct err *e) {
     x->weights = NEW_ARRAY(const struct weight *, m->n_weights);
     x->types = NEW_ARRAY(enum qtype, m->n_weights);
     if (!x->weights || !x->types) return err_no_memory(e, m->n_weights * sizeof *x->weights);
+    if (!m->hp.arch->hf_constants || m->hp.n_expert)
+        return err_set(e, ERR_UNSUPPORTED, "models of architecture %s%s are not written as directories yet; write a "
+                       "GGUF file", m->hp.arch->name, m->hp.n_expert ? " with experts" : "");
     for (uint32_t i = 0; i < m->n_weights; i++)
-        if (m->hp.arch->hf_name(m->weights[i].slot)) x->weights[x->n++] = &m->weights[i];
+        if (arch_hf_name(m->hp.arch, m->weights[i].slot)) x->weights[x->n++] = &m->weights[i];
     choose_types(x);
     TRY(safetensors_writer_new(&x->w, e));
     for (size_t i = 0; i < x->n; i++) {
         const struct weight *w = x->weights[i];
         char name[SLOT_NAME_BYTES];
-        slot_format_name(m->hp.arch->hf_name(w->slot), w->layer, name);
+        slot_format_name(arch_hf_name(m->hp.arch, w->slot), w->layer, 0, name);
         TRY(safetensors_writer_tensor(x->w, name, x->types[i], slot_info(w->slot)->matrix ? 2 : 1, w->ne, e));
     }
     safetensors_writer_split(x->w, x->o->split_max_size);

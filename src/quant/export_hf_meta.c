@@ -8,6 +8,7 @@
 #include <string.h>
 #include "base/num.h"
 #include "base/os.h"
+#include "model/arch.h"
 #include "model/hparams_read.h"
 
 static const double pi = 3.14159265358979323846;
@@ -131,12 +132,22 @@ static json_t *dtype_json(enum qtype t) {
     return json_string(t == QTYPE_F32 ? "float32" : t == QTYPE_F16 ? "float16" : "bfloat16");
 }
 
+/* A key's first name, unless it says what every model without it has. */
+static void put_key(json_t *o, const struct hparams *hp, const struct hparams_key *k) {
+    const void *v = hparams_value(hp, k);
+    char name[64];
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(k->hf, "|"), k->hf);
+    if (!*name || (k->need == HPARAMS_ZERO && hparams_is_default(hp, k))) return;
+    if (k->kind == HPARAMS_U32) put(o, name, json_integer(*(const uint32_t *)v));
+    else if (k->kind == HPARAMS_F32) put(o, name, real(*(const float *)v));
+    else put(o, name, json_boolean(*(const bool *)v));
+}
+
 static enum err_code make_config(const struct model *m, enum qtype dtype, struct buf *out, struct err *e) {
     const struct hparams *hp = &m->hp;
     json_t *o = json_loads(hp->arch->hf_constants, 0, NULL);
     if (!o) return err_no_memory(e, strlen(hp->arch->hf_constants));
-    for (size_t i = 0; i < HPARAMS_COUNTS; i++)
-        put(o, hparams_counts[i].hf, json_integer(*hparams_count_of((struct hparams *)hp, &hparams_counts[i])));
+    for (size_t i = 0; i < hparams_n_keys; i++) put_key(o, hp, &hparams_keys[i]);
     put(o, "rms_norm_eps", real(hp->norm_eps));
     put(o, "attention_bias", json_boolean(hp->attn_bias));
     put(o, "mlp_bias", json_boolean(hp->ffn_bias));

@@ -2,6 +2,9 @@
  * of the tokenizer runtime/vocab_file's. */
 #include "quant/export_meta.h"
 #include <stdio.h>
+#include <string.h>
+#include "model/arch.h"
+#include "model/hparams_read.h"
 #include "runtime/vocab_file.h"
 
 enum { QUANTIZATION_VERSION = 2 }; /* of the block formats, all of them */
@@ -31,6 +34,10 @@ static enum err_code put_rope(struct keys *k, const struct rope_params *r, struc
     if (r->scaling == ROPE_SCALE_DYNAMIC)
         return err_set(e, ERR_UNSUPPORTED, "GGUF has no key for dynamic rope scaling: run the model from its "
                        "directory");
+    if (r->scaling == ROPE_SCALE_LONG) { /* its factors are tensors */
+        put_u32(k, "rope.scaling.original_context_length", r->original_ctx);
+        put_f32(k, "rope.scaling.attn_factor", r->attn_factor);
+    }
     if (r->scaling != ROPE_SCALE_LINEAR && r->scaling != ROPE_SCALE_YARN) return ERR_NONE; /* llama3: a tensor */
     gguf_writer_str(k->w, key_of(k, "rope.scaling.type"), r->scaling == ROPE_SCALE_YARN ? STR("yarn") : STR("linear"));
     put_f32(k, "rope.scaling.factor", r->factor);
@@ -43,23 +50,37 @@ static enum err_code put_rope(struct keys *k, const struct rope_params *r, struc
     return ERR_NONE;
 }
 
+/* A key of the common table, unless it says what every model without it has. */
+static void put_key(struct keys *k, const struct hparams *hp, const struct hparams_key *key) {
+    const void *v = hparams_value(hp, key);
+    if (key->need == HPARAMS_ZERO && hparams_is_default(hp, key)) return;
+    if (key->kind == HPARAMS_U32) put_u32(k, key->gguf, *(const uint32_t *)v);
+    else if (key->kind == HPARAMS_F32) put_f32(k, key->gguf, *(const float *)v);
+    else gguf_writer_bool(k->w, key_of(k, key->gguf), *(const bool *)v);
+}
+
+/* Which blocks have the window, unless they are those that every reader expects of the family. */
+static void put_windows(struct keys *k, const struct hparams *hp) {
+    struct hparams usual = { .n_layer = hp->n_layer };
+    uint8_t pattern[HPARAMS_MAX_LAYERS];
+    hparams_window_every(&usual, hp->t.window_period);
+    if (!hp->window || !memcmp(&usual.windowed, &hp->windowed, sizeof usual.windowed)) return;
+    for (uint32_t l = 0; l < hp->n_layer; l++) pattern[l] = layer_set_has(&hp->windowed, l);
+    gguf_writer_array(k->w, key_of(k, "attention.sliding_window_pattern"), GGUF_BOOL, pattern, hp->n_layer);
+}
+
 static enum err_code make_keys(const struct model *m, const struct vocab *v, struct gguf_writer *w, struct err *e) {
     const struct hparams *hp = &m->hp;
     struct keys k = { .w = w, .arch = hp->arch->name };
     gguf_writer_str(w, "general.architecture", str_of(hp->arch->name));
     gguf_writer_str(w, "general.type", STR("model"));
     gguf_writer_str(w, "general.name", str_of(hp->name));
-    put_u32(&k, "vocab_size", hp->n_vocab);
-    put_u32(&k, "context_length", hp->n_ctx_train);
-    put_u32(&k, "embedding_length", hp->n_embd);
-    put_u32(&k, "block_count", hp->n_layer);
-    put_u32(&k, "feed_forward_length", hp->n_ff);
-    put_u32(&k, "attention.head_count", hp->n_head);
-    put_u32(&k, "attention.head_count_kv", hp->n_head_kv);
-    put_u32(&k, "attention.key_length", hp->head_dim);
-    put_u32(&k, "attention.value_length", hp->head_dim);
-    put_f32(&k, "attention.layer_norm_rms_epsilon", hp->norm_eps);
+    for (size_t i = 0; i < hparams_n_keys; i++) put_key(&k, hp, &hparams_keys[i]);
+    put_f32(&k, hparams_eps_key(hp), hp->norm_eps);
+    put_windows(&k, hp);
     TRY(put_rope(&k, &hp->rope, e));
+    if (hp->has_local_rope) put_f32(&k, "rope.freq_base_swa", hp->rope_local.base);
+    if (hp->arch->write_gguf) hp->arch->write_gguf(hp, w);
     if (v->model == VOCAB_NONE) { /* generating ends with the end token even so */
         if (hp->bos >= 0) gguf_writer_u32(w, "tokenizer.ggml.bos_token_id", (uint32_t)hp->bos);
         if (hp->eos >= 0) gguf_writer_u32(w, "tokenizer.ggml.eos_token_id", (uint32_t)hp->eos);

@@ -56,7 +56,7 @@ static enum err_code scan_weights(struct measuring *k, bool per_block, uint32_t 
         bool mine = slot_info(w->slot)->per_block == per_block && (!per_block || w->layer == layer);
         float max_abs;
         if (mine) TRY(weight_scan(k->pool, w, &max_abs, e));
-        if (mine && !per_block) weight_release(w); /* the head is not used for long */
+        if (mine && !per_block) model_release(w); /* the head is not used for long */
         if (!slot_info(w->slot)->matrix) continue;
         if (mine) k->max_abs[matrix] = max_abs;
         matrix++;
@@ -185,7 +185,7 @@ static enum err_code pass_head(struct pass *p, struct err *e) {
         enum slot s = k->weights[i]->slot;
         if (slot_info(s)->per_block) continue;
         rc = measure_matrix(k, i, s == measuring_head(k) ? &tapped.by_slot[s] : NULL, e);
-        weight_release(k->weights[i]);
+        model_release(k->weights[i]);
     }
     tapped_fini(&tapped);
     return rc;

@@ -315,7 +315,7 @@ static enum err_code compare_all(struct probe *p, struct err *e) {
         if (rc) return rc;
     }
     if (first < p->n_copies) TRY(compare(p, p->head, &p->copies[first], p->n_copies - first, e));
-    weight_release(model_weight(p->k->en->model, head, 0));
+    model_release(model_weight(p->k->en->model, head, 0));
     return ERR_NONE;
 }
 
@@ -337,7 +337,7 @@ static enum err_code run_wave(struct probe *p, size_t first, size_t end, uint32_
         for (size_t i = 0; i < before; i++) TRY(pass(p, stage, p->copies[i].x, e));
         TRY(pass(p, stage, p->ref, e));
         if (stage) block_release(p->blocks, stage - 1);
-        else weight_release(model_weight(p->k->en->model, SLOT_TOKEN_EMBD, 0));
+        else model_release(model_weight(p->k->en->model, SLOT_TOKEN_EMBD, 0));
     }
     return compare_all(p, e);
 }

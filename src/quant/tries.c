@@ -135,8 +135,6 @@ out:
     return rc;
 }
 
-void weight_release(const struct weight *w) { os_advise(w->src->data, w->src->bytes, OS_DONTNEED); }
-
 /* --- Encoding --- */
 
 static void encode_piece(void *arg, size_t begin, size_t end, unsigned thread) {
@@ -152,7 +150,7 @@ static void encode_piece(void *arg, size_t begin, size_t end, unsigned thread) {
 
 enum err_code weight_encode(struct pool *p, const struct weight *w, enum qtype t, const float *importance, void *out,
                             struct err *e) {
-    if (t == w->type) return memcpy(out, w->src->data, w->src->bytes), ERR_NONE;
+    if (t == w->type) return model_copy_file_rows(w, 0, model_weight_rows(w), out), ERR_NONE;
     struct work k = { .w = w, .piece = piece_rows(w), .importance = importance, .types = &t, .n_types = 1, .out = out };
     enum err_code rc = bench_init(&k, p, e);
     if (!rc) {

@@ -9,9 +9,6 @@
 /* Looks at every weight: ERR_FORMAT for NaN and infinity; *max_abs is the largest magnitude. */
 enum err_code weight_scan(struct pool *p, const struct weight *w, float *max_abs, struct err *e);
 
-/* Lets go of the mapped pages of its weights; they come back when read. */
-void weight_release(const struct weight *w);
-
 /* Types worth trying on w, ascending in bits per weight, to out (QTYPE_ID_LIMIT): block types that are smaller than
  * what the weights have, whose block divides the row and which hold max_abs; then the float type to fall back to: the
  * type the weights have, for F32 weights the 16-bit types. Returns how many. */

@@ -21,7 +21,8 @@ struct block_runner {
     uint64_t act_bytes, io_bytes;
     struct replaced replaced[MAX_REPLACED];
     unsigned n_replaced;
-    float *inv_freq;     /* (n_rot / 2) */
+    float *inv_freq;     /* (n_rot / 2), of rope; behind it the same of rope_local */
+    float *inv_freq_local;
     int32_t *positions;  /* (length): 0, 1, ...: positions, cells and pages at once */
     int32_t *zeros;      /* (length): sequence numbers */
     float *staging;      /* one tap, grown as needed */
@@ -32,7 +33,7 @@ struct block_runner {
     uint32_t layer;
     struct graph *g;
     struct program *program;
-    tensor_id in, out, pos, seq, cells, pages, inv;
+    tensor_id in, out, pos, seq, cells, pages, inv, inv_local;
     struct tap taps[MAX_TAPS];
     unsigned n_taps;
 };
@@ -46,6 +47,10 @@ static void drop_piece(struct block_runner *r) {
     r->n_taps = 0;
 }
 
+static uint64_t cache_bytes(const struct block_runner *r, uint64_t width) {
+    return round_up(round_up(r->length, KV_PAGE) * width * sizeof(float), 64);
+}
+
 enum err_code block_open(struct engine *en, uint32_t length, struct block_runner **out, struct err *e) {
     *out = NULL;
     const struct hparams *hp = &en->model->hp;
@@ -54,14 +59,16 @@ enum err_code block_open(struct engine *en, uint32_t length, struct block_runner
     r->en = en;
     r->length = length;
     enum err_code rc;
-    r->inv_freq = NEW_ARRAY(float, hp->rope.n_rot / 2);
+    r->inv_freq = NEW_ARRAY(float, hp->rope.n_rot / 2 + hp->rope_local.n_rot / 2);
     r->positions = NEW_ARRAY(int32_t, length);
     r->zeros = NEW_ARRAY(int32_t, length);
     if (!r->inv_freq || !r->positions || !r->zeros) TRY_OUT(rc, err_no_memory(e, 8ull * length));
     for (uint32_t i = 0; i < length; i++) r->positions[i] = (int32_t)i;
+    r->inv_freq_local = r->inv_freq + hp->rope.n_rot / 2;
     rope_inv_freq(&hp->rope, en->divisors, length, r->inv_freq);
-    uint64_t cache = round_up(round_up(length, KV_PAGE) * hp->n_head_kv * hp->head_dim * sizeof(float), 64);
-    TRY_OUT(rc, backend_alloc(en->be, 2 * cache, &r->kv_buffer, e));
+    rope_inv_freq(&hp->rope_local, en->divisors, length, r->inv_freq_local);
+    uint64_t cache = cache_bytes(r, hparams_k_width(hp)) + cache_bytes(r, hparams_v_width(hp));
+    TRY_OUT(rc, backend_alloc(en->be, cache, &r->kv_buffer, e));
     *out = r;
     r = NULL;
 out:
@@ -91,7 +98,7 @@ enum err_code block_replace(struct block_runner *r, enum slot s, uint32_t layer,
         return err_set(e, ERR_INTERNAL, "slot %u of block %u cannot be replaced", (unsigned)s, layer);
     struct replaced *p = &r->replaced[r->n_replaced];
     *p = (struct replaced){ s, layer, type, 0 };
-    TRY(backend_import(r->en->be, data, row * w->ne[1], &p->buffer, e));
+    TRY(backend_import(r->en->be, data, row * model_weight_rows(w), &p->buffer, e));
     r->n_replaced++;
     drop_piece(r);
     return ERR_NONE;
@@ -129,10 +136,16 @@ static void add_attention_inputs(struct block_runner *r, struct build *b) {
     b->cells = r->cells = graph_input(r->g, "cells", TENSOR_I32, tokens, 2);
     b->pages = r->pages = graph_input(r->g, "pages", TENSOR_I32, pages, 2);
     b->inv_freq = r->inv = graph_input(r->g, "inv_freq", QTYPE_F32, (uint64_t[]){ hp->rope.n_rot / 2 }, 1);
-    uint64_t ne[] = { (uint64_t)hp->n_head_kv * hp->head_dim, round_up(r->length, KV_PAGE) };
-    uint64_t cache = round_up(ne[0] * ne[1] * sizeof(float), 64);
-    b->k_cache = graph_kv(r->g, "k_cache", QTYPE_F32, ne, 2, (struct place){ r->kv_buffer, 0 });
-    b->v_cache = graph_kv(r->g, "v_cache", QTYPE_F32, ne, 2, (struct place){ r->kv_buffer, cache });
+    b->inv_freq_local = r->inv_local = NO_TENSOR;
+    if (hp->has_local_rope)
+        b->inv_freq_local = r->inv_local = graph_input(r->g, "inv_freq_local", QTYPE_F32,
+                                                       (uint64_t[]){ hp->rope_local.n_rot / 2 }, 1);
+    uint64_t cells = round_up(r->length, KV_PAGE), k[] = { hparams_k_width(hp), cells },
+             v[] = { hparams_v_width(hp), cells };
+    b->k_cache = graph_kv(r->g, "k_cache", QTYPE_F32, k, 2, (struct place){ r->kv_buffer, 0 });
+    b->v_cache = NO_TENSOR;
+    if (v[0])
+        b->v_cache = graph_kv(r->g, "v_cache", QTYPE_F32, v, 2, (struct place){ r->kv_buffer, cache_bytes(r, k[0]) });
 }
 
 static void build_piece(struct block_runner *r, enum piece piece, uint32_t layer) {
@@ -183,7 +196,8 @@ static enum err_code compile_piece(struct block_runner *r, enum piece piece, uin
     TRY(put(r, r->seq, r->zeros, e));
     TRY(put(r, r->cells, r->positions, e));
     TRY(put(r, r->pages, r->positions, e));
-    return put(r, r->inv, r->inv_freq, e);
+    TRY(put(r, r->inv, r->inv_freq, e));
+    return r->inv_local == NO_TENSOR ? ERR_NONE : put(r, r->inv_local, r->inv_freq_local, e);
 }
 
 static enum err_code give_taps(struct block_runner *r, block_tap *tap, void *user, struct err *e) {
@@ -233,6 +247,6 @@ void block_release(struct block_runner *r, uint32_t layer) {
     const struct model *m = r->en->model;
     for (uint32_t i = 0; i < m->n_weights; i++) {
         const struct weight *w = &m->weights[i];
-        if (w->layer == layer && slot_info(w->slot)->per_block) os_advise(w->src->data, w->src->bytes, OS_DONTNEED);
+        if (w->layer == layer && slot_info(w->slot)->per_block) model_release(w);
     }
 }

@@ -1,7 +1,8 @@
 /* Placing a model on a device.
  *
- * Matrices are used where the file is mapped when the device shares the host's memory; otherwise they are uploaded into
- * one buffer. Vectors (norms, biases) are few: they become F32 in a buffer of their own, so that kernels need one type.
+ * Matrices are used where the file is mapped when the device shares the host's memory and the file keeps them in order;
+ * the others are copied into one buffer. Vectors (norms, biases, routers) are few: they become F32 there, so that
+ * kernels need one type.
  * The engine owns model, vocabulary, tokenizer and back end, and frees them in the reverse order. */
 #include "runtime/engine.h"
 #include "base/num.h"
@@ -18,6 +19,7 @@ static enum err_code lend_shards(struct engine *en, struct lent *lent, size_t n_
     for (uint32_t i = 0; i < m->n_weights; i++) {
         const struct tfile_tensor *t = m->weights[i].src;
         struct lent *l = &lent[t->shard];
+        if (is_vector(&m->weights[i]) || !model_is_in_file(&m->weights[i])) continue;
         if (!l->begin || t->data < l->begin) l->begin = t->data;
         if (t->data + t->bytes > l->end) l->end = t->data + t->bytes;
     }
@@ -34,7 +36,7 @@ static enum err_code place_in_file(struct engine *en, struct err *e) {
     enum err_code rc = lend_shards(en, lent, m->file->n_files, e);
     for (uint32_t i = 0; !rc && i < m->n_weights; i++) {
         const struct weight *w = &m->weights[i];
-        if (is_vector(w)) continue;
+        if (is_vector(w) || !model_is_in_file(w)) continue;
         const struct lent *l = &lent[w->src->shard];
         en->placed[i] = (struct placed){ w->type, { l->buffer, (uint64_t)(w->src->data - l->begin) } };
         en->mapped_bytes += w->src->bytes;
@@ -43,47 +45,57 @@ static enum err_code place_in_file(struct engine *en, struct err *e) {
     return rc;
 }
 
-static enum err_code place_in_device(struct engine *en, struct err *e) {
-    const struct model *m = en->model;
-    uint64_t total = 0;
-    for (uint32_t i = 0; i < m->n_weights; i++)
-        if (!is_vector(&m->weights[i])) total += round_up(backend_weight_bytes(en->be, m->weights[i].type,
-                                                                               m->weights[i].ne), 64);
-    uint32_t buffer;
-    TRY(backend_alloc(en->be, total, &buffer, e));
-    en->own_bytes += total;
-    uint64_t off = 0;
-    for (uint32_t i = 0; i < m->n_weights; i++) {
-        const struct weight *w = &m->weights[i];
-        if (is_vector(w)) continue;
-        TRY(backend_upload(en->be, buffer, off, w->src->data, w->src->bytes, e));
-        en->placed[i] = (struct placed){ w->type, { buffer, off } };
-        off += round_up(backend_weight_bytes(en->be, w->type, w->ne), 64);
+enum { PIECE_BYTES = 1 << 22 }; /* of a weight, held on the way to a device */
+
+/* Brings a matrix to the device as its type stores it, piece by piece where the file keeps it in another order. */
+static enum err_code upload_matrix(struct engine *en, const struct weight *w, uint32_t buffer, uint64_t off,
+                                   struct err *e) {
+    if (model_is_in_file(w)) return backend_upload(en->be, buffer, off, w->src->data, model_weight_bytes(w), e);
+    uint64_t n_rows = model_weight_rows(w), row = model_weight_bytes(w) / n_rows, step = max_u64(1, PIECE_BYTES / row);
+    void *piece = mem_alloc(min_u64(step, n_rows), row);
+    if (!piece) return err_no_memory(e, step * row);
+    enum err_code rc = ERR_NONE;
+    for (uint64_t r = 0; r < n_rows && !rc; r += step) {
+        uint64_t n = min_u64(step, n_rows - r);
+        model_copy_file_rows(w, r, n, piece);
+        rc = backend_upload(en->be, buffer, off + r * row, piece, n * row, e);
     }
-    return ERR_NONE;
+    mem_free(piece);
+    return rc;
 }
 
-static enum err_code place_vectors(struct engine *en, struct err *e) {
+static enum err_code upload_vector(struct engine *en, const struct weight *w, uint32_t buffer, uint64_t off,
+                                   struct err *e) {
+    uint64_t n_rows = model_weight_rows(w), n = w->ne[0] * n_rows;
+    float *v = mem_alloc(n, sizeof *v);
+    if (!v) return err_no_memory(e, n * sizeof *v);
+    model_read_file_rows(w, 0, n_rows, v);
+    enum err_code rc = backend_upload(en->be, buffer, off, v, n * sizeof *v, e);
+    mem_free(v);
+    return rc;
+}
+
+static uint64_t bytes_on_device(const struct engine *en, const struct weight *w) {
+    enum qtype type = is_vector(w) ? QTYPE_F32 : w->type;
+    return round_up(backend_weight_bytes(en->be, type, w->ne), 64);
+}
+
+/* Whatever place_in_file left: everything on a device with a memory of its own, else vectors and matrices that the file
+ * keeps in another order. */
+static enum err_code place_copies(struct engine *en, struct err *e) {
     const struct model *m = en->model;
-    uint64_t total = 0;
-    for (uint32_t i = 0; i < m->n_weights; i++)
-        if (is_vector(&m->weights[i])) total += round_up(m->weights[i].ne[0] * sizeof(float), 64);
+    uint64_t total = 0, off = 0;
     uint32_t buffer;
+    for (uint32_t i = 0; i < m->n_weights; i++)
+        if (!en->placed[i].at.buffer) total += bytes_on_device(en, &m->weights[i]);
     TRY(backend_alloc(en->be, total, &buffer, e));
     en->own_bytes += total;
-    uint64_t off = 0;
     for (uint32_t i = 0; i < m->n_weights; i++) {
         const struct weight *w = &m->weights[i];
-        if (!is_vector(w)) continue;
-        uint64_t bytes = w->ne[0] * sizeof(float);
-        float *v = mem_alloc(w->ne[0], sizeof *v);
-        if (!v) return err_no_memory(e, bytes);
-        qtype_info(w->type)->decode(w->src->data, v, w->ne[0]);
-        enum err_code rc = backend_upload(en->be, buffer, off, v, bytes, e);
-        mem_free(v);
-        if (rc) return rc;
-        en->placed[i] = (struct placed){ QTYPE_F32, { buffer, off } };
-        off += round_up(bytes, 64);
+        if (en->placed[i].at.buffer) continue;
+        TRY((is_vector(w) ? upload_vector : upload_matrix)(en, w, buffer, off, e));
+        en->placed[i] = (struct placed){ is_vector(w) ? QTYPE_F32 : w->type, { buffer, off } };
+        off += bytes_on_device(en, w);
     }
     return ERR_NONE;
 }
@@ -102,8 +114,8 @@ static enum err_code place_weights(struct engine *en, struct err *e) {
     en->be->ops->info(en->be, &info);
     en->placed = NEW_ARRAY(struct placed, en->model->n_weights);
     if (!en->placed) return err_no_memory(e, en->model->n_weights * sizeof *en->placed);
-    TRY(info.host_memory ? place_in_file(en, e) : place_in_device(en, e));
-    return place_vectors(en, e);
+    if (info.host_memory) TRY(place_in_file(en, e));
+    return place_copies(en, e);
 }
 
 static enum err_code read_vocab(struct engine *en, struct tfile *f, struct err *e) {
@@ -180,8 +192,12 @@ uint64_t engine_bytes_per_token(const struct engine *en) {
     uint64_t total = 0;
     for (uint32_t i = 0; i < m->n_weights; i++) {
         uint64_t bytes = engine_weight_bytes(en, i);
-        bool lookup_only = m->weights[i].slot == SLOT_TOKEN_EMBD && !m->hp.tied;
-        total += lookup_only ? bytes / m->weights[i].ne[1] : bytes;
+        const struct weight *w = &m->weights[i];
+        bool lookup_only = w->slot == SLOT_TOKEN_EMBD && !m->hp.tied;
+        bool chosen_only = w->slot == SLOT_EXPERT_GATE || w->slot == SLOT_EXPERT_UP || w->slot == SLOT_EXPERT_DOWN;
+        if (lookup_only) bytes /= w->ne[1];
+        if (chosen_only) bytes = bytes / m->hp.n_expert * m->hp.n_expert_used;
+        total += bytes;
     }
     return total;
 }

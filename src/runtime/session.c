@@ -26,7 +26,8 @@ struct session {
     uint64_t clock;
     int32_t *staging;  /* (4, n_batch): ids, positions, sequences, cells */
     int32_t *rows;     /* (n_out) */
-    float *inv_freq;   /* (n_rot / 2) */
+    float *inv_freq;   /* (n_rot / 2), of rope; behind it the same of rope_local */
+    float *inv_freq_local;
 };
 
 static struct pass_desc with_defaults(const struct engine *en, const struct pass_desc *d) {
@@ -61,8 +62,10 @@ enum err_code session_open(struct engine *en, const struct pass_desc *desc, stru
     TRY_OUT(rc, kv_init(&s->kv, s->d.n_seq, s->d.n_ctx, KV_PAGE, e));
     s->staging = NEW_ARRAY(int32_t, 4 * (size_t)s->d.n_batch);
     s->rows = NEW_ARRAY(int32_t, s->d.n_out);
-    s->inv_freq = NEW_ARRAY(float, en->model->hp.rope.n_rot / 2);
+    const struct hparams *hp = &en->model->hp;
+    s->inv_freq = NEW_ARRAY(float, hp->rope.n_rot / 2 + hp->rope_local.n_rot / 2);
     if (!s->staging || !s->rows || !s->inv_freq) TRY_OUT(rc, err_no_memory(e, 16ull * s->d.n_batch));
+    s->inv_freq_local = s->inv_freq + hp->rope.n_rot / 2;
     TRY_OUT(rc, backend_alloc(en->be, s->mem.kv_bytes, &s->kv_buffer, e));
     TRY_OUT(rc, backend_alloc(en->be, s->mem.act_bytes, &s->act_buffer, e));
     TRY_OUT(rc, backend_alloc(en->be, s->mem.io_bytes, &s->io_buffer, e));
@@ -163,6 +166,7 @@ static enum err_code put_inputs(struct session *s, const struct shape *sh, struc
     TRY(put(s, sh, p->cells, ids + 3 * stride, e));
     TRY(put(s, sh, p->pages, s->kv.table, e));
     TRY(put(s, sh, p->inv_freq, s->inv_freq, e));
+    if (p->inv_freq_local != NO_TENSOR) TRY(put(s, sh, p->inv_freq_local, s->inv_freq_local, e));
     return p->n_out ? put(s, sh, p->rows, s->rows, e) : ERR_NONE;
 }
 
@@ -218,6 +222,7 @@ enum err_code session_eval(struct session *s, const struct batch *b, float *logi
     uint32_t longest = 0;
     TRY(check_batch(s, b, &longest, e));
     rope_inv_freq(&s->en->model->hp.rope, s->en->divisors, longest, s->inv_freq);
+    rope_inv_freq(&s->en->model->hp.rope_local, s->en->divisors, longest, s->inv_freq_local);
     for (size_t first = 0; first < b->n;) {
         struct piece p = { .b = b, .first = first };
         while (first + p.n < b->n && p.n < s->d.n_batch) {

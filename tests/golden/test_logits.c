@@ -165,14 +165,15 @@ static void check_model(const char *dir, const struct way *way, bool tiny) {
     close_reference(&r);
 }
 
-/* Families in tests/data/arch, as directories of this repository, and the tiny model. */
+/* Families in tests/data/arch of this repository, or of the reference data, and the tiny model. */
 static struct row {
     const char *name;
     bool no_gguf;   /* GGUF has no key for what the family does */
 } rows[] = {
     { "llama", false }, { "llama-mha", false }, { "llama-rope3", false }, { "llama-yarn", false },
     { "llama-linear", false }, { "llama-dynamic", true }, { "llama-bias", false }, { "llama-sharded", false },
-    { "mistral-nemo", false }, { "tiny", false },
+    { "mistral-nemo", false }, { "mistral", false },
+    { "tiny", false },
 };
 struct try { struct row *row; const struct way *way; };
 
@@ -181,10 +182,11 @@ static void test_model(void **state) {
     const bool tiny = !strcmp(t->row->name, "tiny");
     const char *shared = getenv("SNUG_SHARED");
     char dir[600];
-    if (tiny) snprintf(dir, sizeof dir, "%s/models/tiny", shared ? shared : "");
-    else snprintf(dir, sizeof dir, "%s/tests/data/arch/%s", getenv("SNUG_SOURCE"), t->row->name);
-    if (tiny && (!shared || !os_is_dir(dir))) {
-        printf("SKIPPED: the reference logits of the tiny model are not at hand (SNUG_SHARED)\n");
+    snprintf(dir, sizeof dir, "%s/tests/data/arch/%s", getenv("SNUG_SOURCE"), t->row->name);
+    if (!os_is_dir(dir))
+        snprintf(dir, sizeof dir, "%s/models/%s%s", shared ? shared : "", tiny ? "" : "arch/", t->row->name);
+    if (!os_is_dir(dir)) {
+        printf("SKIPPED: the reference logits of %s are not at hand (SNUG_SHARED)\n", t->row->name);
         skip();
     }
     check_model(dir, t->way, tiny);

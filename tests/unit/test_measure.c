@@ -164,8 +164,9 @@ static void matrix_init(struct matrix *m, uint64_t n_in, uint64_t n_out) {
     m->t = (struct tfile_tensor){ .name = "m", .type = QTYPE_F32, .type_name = "F32", .n_dims = 2, .ne = { n_in, n_out,
             1, 1 },
                                   .data = (uint8_t *)m->x, .bytes = n_in * n_out * sizeof(float) };
-    m->w = (struct weight){ .name = "m", .slot = SLOT_FFN_UP, .src = &m->t, .type = QTYPE_F32, .ne = { n_in, n_out, 1,
-            1 } };
+    m->w = (struct weight){ .name = "m", .slot = SLOT_FFN_UP, .src = &m->t, .n_parts = 1, .type = QTYPE_F32,
+                            .ne = { n_in, n_out, 1, 1 } };
+    m->w.map = model_plain_map(&m->w);
 }
 
 /* ||(W - W') X|| / ||W X|| in plain loops; inputs NULL: of the weights themselves. */

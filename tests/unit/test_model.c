@@ -122,8 +122,6 @@ static void misfits_are_named(void **state) {
         { "llama-rope3", "\"tie_word_embeddings\": true", "\"tie_word_embeddings\": false", ERR_FORMAT,
           { "lm_head.weight", "missing" } },
         { "llama", "\"num_key_value_heads\": 2", "\"num_key_value_heads\": 4", ERR_FORMAT, { "k_proj", "(256, 128)" } },
-        { "mistral-nemo", "\"sliding_window\": null", "\"sliding_window\": 8", ERR_UNSUPPORTED,
-          { "sliding_window", "8" } },
         { "mistral-nemo", "\"head_dim\": 32", "\"head_dim\": 20", ERR_FORMAT, { "q_proj", "(80, 80)" } },
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -137,10 +135,11 @@ static void misfits_are_named(void **state) {
         if (!strstr(e.where, dir.p)) fail_msg("%s: the place is \"%s\"", cases[i].to, e.where);
         remove_folder(dir.p);
     }
-    /* A window can be planned. A tied checkpoint may hold its head all the same. */
+    /* A window is kept. A tied checkpoint may hold its head all the same. */
     struct path dir = changed_folder("mistral-nemo", "\"sliding_window\": null", "\"sliding_window\": 8");
-    struct model *m = open_ok(dir.p, true);
+    struct model *m = open_ok(dir.p, false);
     assert_int_equal(m->hp.window, 8);
+    assert_true(layer_set_has(&m->hp.windowed, 2));
     model_close(m);
     remove_folder(dir.p);
     dir = changed_folder("llama", "\"tie_word_embeddings\": false", "\"tie_word_embeddings\": true");
@@ -371,7 +370,7 @@ static void note_tap(void *user, enum slot s, uint32_t layer, tensor_id x) {
 static void blocks_are_built(void **state) {
     (void)state;
     static const enum op_kind whole[] = {
-        OP_GET_ROWS, OP_NORM, OP_MATMUL, OP_ROPE, OP_MATMUL, OP_ROPE, OP_MATMUL, OP_KV_STORE, OP_KV_STORE,
+        OP_GET_ROWS, OP_NORM, OP_MATMUL, OP_MATMUL, OP_MATMUL, OP_ROPE, OP_ROPE, OP_KV_STORE, OP_KV_STORE,
         OP_ATTENTION, OP_MATMUL, OP_ADD, OP_NORM, OP_MATMUL, OP_MATMUL, OP_GLU, OP_MATMUL, OP_ADD,
         OP_NORM, OP_MATMUL,
     };
@@ -399,8 +398,8 @@ static void blocks_are_built(void **state) {
         assert_int_equal(graph_tensor(g, logits)->ne[1], 3);
         assert_int_equal(g->n_ops, ARRAY_LEN(whole));
         for (size_t k = 0; k < ARRAY_LEN(whole); k++) assert_int_equal(g->ops[k].kind, whole[k]);
-        assert_true(g->ops[3].rope.magnitude == m->hp.rope.attn_factor);
-        assert_int_equal(g->ops[3].rope.pairing, ROPE_HALVES);
+        assert_true(g->ops[5].rope.magnitude == m->hp.rope.attn_factor);
+        assert_int_equal(g->ops[5].rope.pairing, ROPE_HALVES);
         assert_float_equal(g->ops[9].attn.scale, 1 / sqrt(families[i].head_dim), 1e-7);
         assert_int_equal(g->ops[2].src[2] != NO_TENSOR, families[i].bias);
         assert_int_equal(g->ops[16].src[2] != NO_TENSOR, families[i].bias);
