@@ -21,13 +21,20 @@ struct block_codes {
     uint16_t d, dmin;   /* half: the block's scale; scale of the mins, or Q4_1's and Q5_1's own min */
     uint8_t scale[16];  /* per sub-block */
     uint8_t min[16];
-    uint8_t q[256];     /* in element order */
+    union {
+        uint8_t q[256]; /* in element order */
+        struct {        /* types whose groups of weights are points of a grid */
+            uint16_t point[64]; /* of each 8 weights, or 4 (IQ3) */
+            uint8_t sign[32];   /* of each 8: bit i for a negative weight i; IQ1: 1 for a shift by -1/8 */
+        };
+    };
 };
 
 /* Writes one block (qtype_info.block_bytes) at out, any alignment. */
 typedef void block_pack(const struct block_codes *c, void *out);
 block_pack pack_q4_0, pack_q4_1, pack_q5_0, pack_q5_1, pack_q8_0, pack_iq4_nl;
 block_pack pack_q2_k, pack_q3_k, pack_q4_k, pack_q5_k, pack_q6_k, pack_iq4_xs;
+block_pack pack_iq2_xxs, pack_iq2_xs, pack_iq2_s, pack_iq3_xxs, pack_iq3_s;
 
 /* The 16 levels of IQ4_NL and IQ4_XS, ascending. */
 extern const int8_t iq4_levels[16];

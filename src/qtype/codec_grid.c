@@ -38,6 +38,22 @@ void decode_iq2_xxs(const void *blocks, float *out, size_t n) {
     }
 }
 
+/* Four times seven signs and a scale. */
+static uint32_t signs_and_scale(const uint8_t *signs, unsigned scale) {
+    uint32_t word = (uint32_t)scale << 28;
+    for (int l = 0; l < 4; l++) word |= (uint32_t)(signs[l] & 127) << 7 * l;
+    return word;
+}
+
+void pack_iq2_xxs(const struct block_codes *c, void *out) {
+    uint8_t *b = out;
+    store_u16(b, c->d);
+    for (int g = 0; g < 8; g++) {
+        for (int l = 0; l < 4; l++) b[2 + 8 * g + l] = (uint8_t)c->point[4 * g + l];
+        store_u32(b + 6 + 8 * g, signs_and_scale(c->sign + 4 * g, c->scale[g]));
+    }
+}
+
 /* IQ2_XS: d, u16 q[32] of nine bits of index and seven signs, scales[8] of two nibbles for 16 weights each. */
 void decode_iq2_xs(const void *blocks, float *out, size_t n) {
     for (const uint8_t *b = blocks; n; n -= LEN, b += 74) {
@@ -50,6 +66,18 @@ void decode_iq2_xs(const void *blocks, float *out, size_t n) {
     }
 }
 
+/* Two scales of four bits a byte. */
+static void pack_scales(const uint8_t *scale, int bytes, uint8_t *out) {
+    for (int i = 0; i < bytes; i++) out[i] = (uint8_t)(scale[2 * i] | scale[2 * i + 1] << 4);
+}
+
+void pack_iq2_xs(const struct block_codes *c, void *out) {
+    uint8_t *b = out;
+    store_u16(b, c->d);
+    for (int l = 0; l < 32; l++) store_u16(b + 2 + 2 * l, (uint16_t)(c->point[l] | (c->sign[l] & 127) << 9));
+    pack_scales(c->scale, 8, b + 66);
+}
+
 /* IQ2_S: d, low[32], signs[32], high[8] of four times two bits of index, scales[8] as IQ2_XS. */
 void decode_iq2_s(const void *blocks, float *out, size_t n) {
     for (const uint8_t *b = blocks; n; n -= LEN, b += 82) {
@@ -59,6 +87,18 @@ void decode_iq2_s(const void *blocks, float *out, size_t n) {
             put_signed(out, d * (0.5f + (float)s) * 0.25f, point_of(&iq2_s_grid, i), b[34 + l], 8);
         }
     }
+}
+
+void pack_iq2_s(const struct block_codes *c, void *out) {
+    uint8_t *b = out;
+    store_u16(b, c->d);
+    memset(b + 66, 0, 8);
+    for (int l = 0; l < 32; l++) {
+        b[2 + l] = (uint8_t)c->point[l];
+        b[34 + l] = c->sign[l];
+        b[66 + l / 4] |= (uint8_t)(c->point[l] >> 8 << 2 * (l & 3));
+    }
+    pack_scales(c->scale, 8, b + 74);
 }
 
 /* IQ3_XXS: d, index[64] of four weights each, then for each 32 weights a u32 as that of IQ2_XXS. */
@@ -75,6 +115,13 @@ void decode_iq3_xxs(const void *blocks, float *out, size_t n) {
     }
 }
 
+void pack_iq3_xxs(const struct block_codes *c, void *out) {
+    uint8_t *b = out;
+    store_u16(b, c->d);
+    for (int l = 0; l < 64; l++) b[2 + l] = (uint8_t)c->point[l];
+    for (int g = 0; g < 8; g++) store_u32(b + 66 + 4 * g, signs_and_scale(c->sign + 4 * g, c->scale[g]));
+}
+
 /* IQ3_S: d, low[64], high[8] with the ninth bit of each index, signs[32], scales[4] of two nibbles for 32 weights. */
 void decode_iq3_s(const void *blocks, float *out, size_t n) {
     for (const uint8_t *b = blocks; n; n -= LEN, b += 110) {
@@ -84,6 +131,18 @@ void decode_iq3_s(const void *blocks, float *out, size_t n) {
             put_signed(out, d * (float)(1 + 2 * s), point_of(&iq3_s_grid, i), b[74 + l / 2] >> 4 * (l & 1), 4);
         }
     }
+}
+
+void pack_iq3_s(const struct block_codes *c, void *out) {
+    uint8_t *b = out;
+    store_u16(b, c->d);
+    memset(b + 66, 0, 8);
+    for (int l = 0; l < 64; l++) {
+        b[2 + l] = (uint8_t)c->point[l];
+        b[66 + l / 8] |= (uint8_t)(c->point[l] >> 8 << (l & 7));
+    }
+    memcpy(b + 74, c->sign, 32);
+    pack_scales(c->scale, 4, b + 106);
 }
 
 /* What lies between the codes of IQ1. */
@@ -119,3 +178,72 @@ void decode_iq1_m(const void *blocks, float *out, size_t n) {
         }
     }
 }
+
+/* What the plain encoding of a grid of magnitudes needs to know. */
+struct shape {
+    const struct iq_grid *grid;
+    int sub;      /* weights under one scale */
+    float unit;   /* value = d unit (s + 1/2) times an element, s < 16 */
+    bool even;    /* seven signs are stored */
+    size_t bytes;
+    block_pack *pack;
+};
+
+/* The point nearest to n magnitudes, in units of the elements. */
+static uint16_t nearest_point(const struct iq_grid *g, const float *x) {
+    float least = INFINITY;
+    int best = 0;
+    for (int i = 0; i < g->n_points; i++) {
+        const int8_t *v = point_of(g, (unsigned)i);
+        float sum = 0;
+        for (int e = 0; e < g->len; e++) sum += (x[e] - (float)v[e]) * (x[e] - (float)v[e]);
+        if (sum < least) least = sum, best = i;
+    }
+    return (uint16_t)best;
+}
+
+/* Signs and magnitudes of 8 weights; if need be the smallest takes the other sign, so that their number is even. */
+static uint8_t take_signs(const float *x, bool even, float *magnitude) {
+    unsigned signs = 0, smallest = 0;
+    for (unsigned i = 0; i < 8; i++) {
+        signs |= (unsigned)(x[i] < 0) << i;
+        magnitude[i] = fabsf(x[i]);
+        if (magnitude[i] < magnitude[smallest]) smallest = i;
+    }
+    if (even && even_signs(signs) != signs) {
+        signs ^= 1u << smallest;
+        magnitude[smallest] = -magnitude[smallest];
+    }
+    return (uint8_t)signs;
+}
+
+/* The extreme of each sub-block goes to the largest level. */
+static void encode_grid(const float *in, uint8_t *out, size_t n, const struct shape *k) {
+    const struct iq_grid *g = k->grid;
+    const float top = (float)g->level[g->n_levels - 1] * k->unit;
+    for (; n; n -= LEN, in += LEN, out += k->bytes) {
+        struct block_codes c = { .d = f16_clamped(fabsf(extreme(in, LEN)) / (top * 15.5f)) };
+        float d = f32_from_f16(c.d), inv = inverse_or_0(d * top);
+        for (int i = 0; i < LEN; i += 8) {
+            float x[8];
+            uint8_t *s = &c.scale[i / k->sub];
+            *s = code_of(fabsf(extreme(in + i / k->sub * k->sub, (size_t)k->sub)) * inv - 0.5f, 0, 15);
+            float sub = inverse_or_0(d * k->unit * ((float)*s + 0.5f));
+            c.sign[i / 8] = take_signs(in + i, k->even, x);
+            for (int e = 0; e < 8; e++) x[e] *= sub;
+            for (int e = 0; e < 8; e += g->len) c.point[(i + e) / g->len] = nearest_point(g, x + e);
+        }
+        k->pack(&c, out);
+    }
+}
+
+#define GRID_ENCODER(codec, ...)                                                                \
+    void encode_##codec(const float *in, void *blocks, size_t n) {                              \
+        static const struct shape shape = { &codec##_grid, __VA_ARGS__, .pack = pack_##codec }; \
+        encode_grid(in, blocks, n, &shape);                                                     \
+    }
+GRID_ENCODER(iq2_xxs, .sub = 32, .unit = 0.25f, .even = true, .bytes = 66)
+GRID_ENCODER(iq2_xs, .sub = 16, .unit = 0.25f, .even = true, .bytes = 74)
+GRID_ENCODER(iq2_s, .sub = 16, .unit = 0.25f, .even = false, .bytes = 82)
+GRID_ENCODER(iq3_xxs, .sub = 32, .unit = 0.5f, .even = true, .bytes = 98)
+GRID_ENCODER(iq3_s, .sub = 32, .unit = 2, .even = false, .bytes = 110)

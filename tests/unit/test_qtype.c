@@ -251,6 +251,54 @@ static void packs_every_code(void **state) {
         }
 }
 
+/* The same of the types whose weights are points of a grid: value = d unit (s + 1/2) times the element, with its
+ * sign. */
+static void packs_every_point(void **state) {
+    (void)state;
+    static const struct {
+        enum qtype type;
+        block_pack *pack;
+        const struct iq_grid *grid;
+        int sub;
+        float unit;
+        bool even;
+    } shapes[] = {
+        { QTYPE_IQ2_XXS, pack_iq2_xxs, &iq2_xxs_grid, 32, 0.25f, true },
+        { QTYPE_IQ2_XS, pack_iq2_xs, &iq2_xs_grid, 16, 0.25f, true },
+        { QTYPE_IQ2_S, pack_iq2_s, &iq2_s_grid, 16, 0.25f, false },
+        { QTYPE_IQ3_XXS, pack_iq3_xxs, &iq3_xxs_grid, 32, 0.5f, true },
+        { QTYPE_IQ3_S, pack_iq3_s, &iq3_s_grid, 32, 2, false },
+    };
+    struct rng rng;
+    rng_seed(&rng, 6);
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        for (int round = 0; round < 100; round++) {
+            const struct qtype_info *q = qtype_info(shapes[i].type);
+            const struct iq_grid *g = shapes[i].grid;
+            struct block_codes c = { .d = f16_from_f32(0.25f) };
+            for (int s = 0; s < 256 / shapes[i].sub; s++) c.scale[s] = (uint8_t)rng_below(&rng, 16);
+            for (int p = 0; p < 256 / g->len; p++) c.point[p] = (uint16_t)rng_below(&rng, (uint32_t)g->n_points);
+            for (int l = 0; l < 32; l++) {
+                unsigned bits = rng_below(&rng, 256), ones = 0;
+                for (int b = 0; b < 7; b++) ones += bits >> b & 1;
+                c.sign[l] = (uint8_t)(shapes[i].even ? (bits & 127) | (ones & 1) << 7 : bits);
+            }
+            uint8_t block[256];
+            float out[256];
+            memset(block, 0xaa, sizeof block);
+            shapes[i].pack(&c, block);
+            for (size_t k = q->block_bytes; k < sizeof block; k++) assert_int_equal(block[k], 0xaa);
+            q->decode(block, out, 256);
+            for (int j = 0; j < 256; j++) {
+                float v = g->points[g->len * c.point[j / g->len] + j % g->len];
+                float expected = 0.25f * shapes[i].unit * ((float)c.scale[j / shapes[i].sub] + 0.5f) * v;
+                if (c.sign[j / 8] >> j % 8 & 1) expected = -expected;
+                if (out[j] != expected)
+                    fail_msg("%s element %d: %g, not %g", q->name, j, (double)out[j], (double)expected);
+            }
+        }
+}
+
 /* Plain encoding is off by at most half a step, and a step is at most what the block's range, its levels and the
  * rounding of its scales allow. Symmetric codes reach one step less on one side, so there it is a whole step. */
 static void plain_encoding_is_near(void **state) {
@@ -317,6 +365,7 @@ int main(void) {
         cmocka_unit_test(grids),
         cmocka_unit_test(row_bytes),
         cmocka_unit_test(packs_every_code),
+        cmocka_unit_test(packs_every_point),
         cmocka_unit_test(plain_encoding_is_near),
         cmocka_unit_test(plain_encoding_of_extremes),
     };
