@@ -4,6 +4,9 @@
 #include <stddef.h>
 #include <cmocka.h>
 #include <math.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include "runtime/score.h"
 
@@ -49,6 +52,9 @@ static void test_windows(void **state) {
     const int32_t want[] = { 1, 101, 102, 103, 1, 105, 106, 107, 1, 109, 110, 111 };
     assert_int_equal(n, 3);
     assert_memory_equal(out, want, sizeof want);
+    mem_free(out);
+    assert_int_equal(windows_cut(ids, 13, 4, 0, 0, &out, &n, NULL), ERR_NONE); /* the first token of all is one too */
+    assert_int_equal(out[4], 0);
     mem_free(out);
     assert_int_equal(windows_cut(ids, 13, 4, 2, -1, &out, &n, NULL), ERR_NONE);
     assert_int_equal(n, 2);
@@ -166,6 +172,74 @@ static void test_statistics(void **state) {
     assert_near(r.dp_rms, 100 * sqrt((0.0625 + 0.140625 + 0.19140625 + 0.2197265625) / 5), 1e-4);
 }
 
+/* Two windows of 8 tokens and 3 scored rows each. Row i of window w is a distribution of its own, and the tokens of the
+ * second half differ, so that a row or a token taken for its neighbour gives another sum. */
+static const int32_t rows_ids[2 * 8] = { 0, 0, 0, 0, 2, 1, 0, 2, 0, 0, 0, 0, 1, 2, 1, 0 };
+static const double rows_p[2][3][3] = { { { 0.5, 0.3, 0.2 }, { 0.1, 0.2, 0.7 }, { 0.25, 0.6, 0.15 } },
+                                        { { 0.4, 0.35, 0.25 }, { 0.05, 0.15, 0.8 }, { 0.45, 0.1, 0.45 } } };
+static const double rows_q[2][3][3] = { { { 0.2, 0.2, 0.6 }, { 0.3, 0.3, 0.4 }, { 0.7, 0.2, 0.1 } },
+                                        { { 0.1, 0.1, 0.8 }, { 0.5, 0.25, 0.25 }, { 0.3, 0.4, 0.3 } } };
+
+static enum err_code give_rows(void *table, uint32_t window, float *logits, struct err *e) {
+    const double (*t)[3][3] = table;
+    (void)e;
+    for (int i = 0; i < 3; i++)
+        for (int v = 0; v < 3; v++) logits[i * 3 + v] = (float)log(t[window][i][v]);
+    return ERR_NONE;
+}
+
+static void test_rows_and_tokens_belong_together(void **state) {
+    (void)state;
+    struct score_result r;
+    const struct windows w = { .ids = rows_ids, .n_ctx = 8, .n_windows = 2, .n_vocab = 3 };
+    struct score_desc d = { .windows = &w, .model = give_rows, .model_user = (void *)(uintptr_t)rows_q,
+                            .ref = give_rows, .ref_user = (void *)(uintptr_t)rows_p };
+    assert_int_equal(score_run(&d, &r, NULL), ERR_NONE);
+    assert_int_equal(r.tokens, 6);
+    /* Tokens 5, 6, 7 of each window: 1, 0, 2 and 2, 1, 0. */
+    assert_near(r.ppl, pow(0.2 * 0.3 * 0.1 * 0.8 * 0.25 * 0.3, -1.0 / 6), 1e-5);
+    assert_near(r.ref_ppl, pow(0.3 * 0.1 * 0.15 * 0.25 * 0.15 * 0.45, -1.0 / 6), 1e-5);
+    double kld = 0;
+    for (int i = 0; i < 2 * 3 * 3; i++) {
+        double p = rows_p[i / 9][i / 3 % 3][i % 3];
+        kld += p * log(p / rows_q[i / 9][i / 3 % 3][i % 3]);
+    }
+    assert_near(r.kld_mean, kld / 6, 1e-6);
+    /* Likeliest of reference and model: 0 2, 2 2, 1 0, 0 2, 2 0, 0 1. */
+    assert_near(r.top1, 100.0 / 6, 1e-9);
+}
+
+/* Rows of the second half of a window, as the model gives them to a session that saw this window alone. */
+static void test_rows_of_a_model(void **state) {
+    (void)state;
+    enum { N_CTX = 10, N_WINDOWS = 3, N_VOCAB = 4096, ROWS = 4 };
+    int32_t text[N_CTX * N_WINDOWS];
+    char dir[600];
+    struct engine *en;
+    struct model_source source;
+    float *rows = mem_alloc(ROWS * N_VOCAB, sizeof *rows), *alone = mem_alloc(N_VOCAB, sizeof *alone);
+    snprintf(dir, sizeof dir, "%s/models/tiny", getenv("SNUG_SOURCE"));
+    assert_int_equal(engine_open(dir, &(struct engine_options){ .threads = 1, .exact = true }, &en, NULL), ERR_NONE);
+    for (int i = 0; i < N_CTX * N_WINDOWS; i++) text[i] = 100 + 31 * i;
+    const struct windows w = { .ids = text, .n_ctx = N_CTX, .n_windows = N_WINDOWS, .n_vocab = N_VOCAB };
+    assert_int_equal(model_source_open(&source, en, &w, NULL), ERR_NONE);
+    for (uint32_t k = N_WINDOWS; k-- > 0;) {
+        assert_int_equal(model_source_rows(&source, k, rows, NULL), ERR_NONE);
+        for (int i = 0; i < ROWS; i++) { /* row i predicts token 5 + i + 1, from the tokens before it */
+            struct session *s;
+            assert_int_equal(session_open(en, &(struct pass_desc){ .n_ctx = N_CTX }, &s, NULL), ERR_NONE);
+            struct batch b = { .n = 5 + (size_t)i + 1, .ids = text + k * N_CTX };
+            assert_int_equal(session_eval(s, &b, alone, NULL), ERR_NONE);
+            for (int v = 0; v < N_VOCAB; v++) assert_near(rows[i * N_VOCAB + v], alone[v], 1e-4);
+            session_close(s);
+        }
+    }
+    model_source_close(&source);
+    engine_close(en);
+    mem_free(rows);
+    mem_free(alone);
+}
+
 static void test_top1_counts_equal_choices(void **state) {
     (void)state;
     struct score_result r;
@@ -210,6 +284,8 @@ int main(void) {
         cmocka_unit_test(test_kl_divergence),
         cmocka_unit_test(test_windows),
         cmocka_unit_test(test_statistics),
+        cmocka_unit_test(test_rows_and_tokens_belong_together),
+        cmocka_unit_test(test_rows_of_a_model),
         cmocka_unit_test(test_top1_counts_equal_choices),
         cmocka_unit_test(test_errors_end_the_scoring),
     };
