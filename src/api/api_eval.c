@@ -18,16 +18,32 @@ static enum err_code add_ids(struct ids *all, const int32_t *p, size_t n, struct
     return ERR_NONE;
 }
 
-static enum err_code add_record(struct ids *all, const struct engine *en, const struct calib_record *r, struct err *e) {
-    if (r->kind == CALIB_IDS) return add_ids(all, (const int32_t *)r->ids, r->n_ids, e);
-    if (r->kind == CALIB_CHAT) return err_set(e, ERR_UNSUPPORTED, "it holds conversations: give plain text");
+static enum err_code add_text(struct ids *all, const struct engine *en, struct str text, struct err *e) {
     if (!en->tok) return err_set(e, ERR_UNSUPPORTED, "the model has no tokenizer: give a JSON array of token ids");
     int32_t *ids;
     size_t n;
-    TRY(tok_encode(en->tok, r->text, all->n ? 0 : TOK_ADD_SPECIAL, &ids, &n, e));
+    TRY(tok_encode(en->tok, text, all->n ? 0 : TOK_ADD_SPECIAL, &ids, &n, e));
     enum err_code rc = add_ids(all, ids, n, e);
     mem_free(ids);
     return rc;
+}
+
+static enum err_code add_chat(struct ids *all, const struct engine *en, const struct calib_record *r, struct err *e) {
+    struct buf text = { 0 };
+    calib_chat_text(r, &text);
+    enum err_code rc = buf_status(&text, e);
+    if (!rc) rc = add_text(all, en, (struct str){ text.p, text.n }, e);
+    buf_fini(&text);
+    return rc;
+}
+
+static enum err_code add_record(struct ids *all, const struct engine *en, const struct calib_record *r, struct err *e) {
+    switch (r->kind) {
+    case CALIB_TEXT: return add_text(all, en, r->text, e);
+    case CALIB_CHAT: return add_chat(all, en, r, e);
+    case CALIB_IDS: return add_ids(all, (const int32_t *)r->ids, r->n_ids, e);
+    }
+    return ERR_NONE;
 }
 
 static enum err_code read_ids(const char *path, const struct engine *en, struct ids *all, struct err *e) {

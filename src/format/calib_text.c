@@ -211,3 +211,13 @@ enum err_code calib_text_json(struct span data, const char *field, struct calib_
     if (!*out) return rc;
     return finish(rc, out, e);
 }
+
+void calib_chat_text(const struct calib_record *r, struct buf *out) {
+    for (size_t i = 0; i < r->n_messages; i++) {
+        const struct calib_message *m = &r->messages[i];
+        buf_add(out, m->role.p, m->role.n);
+        buf_addz(out, ": ");
+        buf_add(out, m->content.p, m->content.n);
+        buf_addc(out, '\n');
+    }
+}

@@ -37,6 +37,9 @@ enum err_code calib_text_jsonl(struct span data, const char *field, struct calib
 enum err_code calib_text_json(struct span data, const char *field, struct calib_text **out, struct err *e);
 void calib_text_close(struct calib_text *c); /* NULL is fine */
 
+/* A conversation as text where no template renders it: a line "role: content" a message, appended to out. */
+void calib_chat_text(const struct calib_record *r, struct buf *out);
+
 /* The names of the ShareGPT form in the words of the usual one: "human" is "user", "gpt" is "assistant". */
 struct str calib_plain_role(struct str role);
 #endif

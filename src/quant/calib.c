@@ -47,13 +47,7 @@ static enum err_code add_text(struct stream *s, const struct engine *en, struct 
 
 static enum err_code add_chat(struct stream *s, const struct engine *en, const struct calib_record *r, struct err *e) {
     struct buf text = { 0 };
-    for (size_t i = 0; i < r->n_messages; i++) {
-        const struct calib_message *m = &r->messages[i];
-        buf_add(&text, m->role.p, m->role.n);
-        buf_addz(&text, ": ");
-        buf_add(&text, m->content.p, m->content.n);
-        buf_addc(&text, '\n');
-    }
+    calib_chat_text(r, &text);
     enum err_code rc = buf_status(&text, e);
     if (!rc) rc = add_text(s, en, (struct str){ text.p, text.n }, e);
     buf_fini(&text);
