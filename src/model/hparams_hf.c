@@ -296,6 +296,26 @@ static enum err_code read_float_type(const struct hf_config *c, enum qtype *out,
     return err_set(e, ERR_UNSUPPORTED, "dtype is \"%.64s\"; known are: bfloat16, float16, float32", name);
 }
 
+/* The activation is the family's, since GGUF has no key for it: a model with another one is refused. */
+static enum err_code check_act(const struct hf_config *c, const struct hparams *hp, struct err *e) {
+    static const struct { const char *name; enum glu_kind act; } names[] = {
+        { "silu", GLU_SILU }, { "swish", GLU_SILU }, { "silu", GLU_OAI }, { "relu2", GLU_RELU2 },
+        { "gelu_pytorch_tanh", GLU_GELU_TANH }, { "gelu_new", GLU_GELU_TANH }, { "gelu", GLU_GELU_ERF },
+    };
+    const struct path at = key_path(c, "hidden_activation|hidden_act|activation_function");
+    const char *act = NULL, *want = "";
+    bool found;
+    TRY(hf_config_str(c, at.p, &act, &found, e));
+    for (size_t i = 0; found && i < ARRAY_LEN(names); i++) {
+        if (names[i].act != hp->t.act) continue;
+        if (!strcmp(act, names[i].name)) return ERR_NONE;
+        if (!*want) want = names[i].name;
+    }
+    if (!found) return ERR_NONE;
+    return err_set(e, ERR_UNSUPPORTED, "%s is \"%.64s\"; models of architecture %s are known with %s", at.p, act,
+                   hp->arch->name, want);
+}
+
 enum err_code hparams_from_hf(const struct tfile *f, struct hparams *hp, struct err *e) {
     const struct hf_config *c = f->config;
     if (!c) return err_set(e, ERR_NOT_FOUND, "no config.json is beside the weights, which would say what they are");
@@ -303,6 +323,7 @@ enum err_code hparams_from_hf(const struct tfile *f, struct hparams *hp, struct 
     hp->t = hp->arch->traits;
     hp->rope.pairing = hp->arch->hf_pairing;
     TRY(read_keys(c, hp, e));
+    TRY(check_act(c, hp, e));
     TRY(hparams_check_counts(f, hp, e));
     TRY(read_ropes(c, hp, e));
     TRY(read_windows(c, hp, e));
