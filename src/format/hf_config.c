@@ -116,6 +116,13 @@ size_t hf_config_count(const struct hf_config *c, const char *path) {
     return json_is_array(v) ? json_array_size(v) : json_object_size(v); /* 0 for what is no object */
 }
 
+const char *hf_config_key(const struct hf_config *c, const char *path, size_t i) {
+    json_t *o = (json_t *)find(c, path);
+    void *at = json_object_iter(o); /* NULL for what is no object */
+    for (; at && i; i--) at = json_object_iter_next(o, at);
+    return at ? json_object_iter_key(at) : NULL;
+}
+
 /* --- Typed values --- */
 
 /* *v is NULL when the value is absent and may be. */

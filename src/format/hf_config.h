@@ -25,6 +25,9 @@ enum hf_kind hf_config_kind(const struct hf_config *c, const char *path);
 /* Elements of an array, members of an object; 0 for all else. */
 size_t hf_config_count(const struct hf_config *c, const char *path);
 
+/* The name of the i-th member of an object, in the file's order; NULL beyond the last. Valid until hf_config_close. */
+const char *hf_config_key(const struct hf_config *c, const char *path, size_t i);
+
 /* Absent: *found = false and *out stays as it was, so callers put the default there first; found NULL makes absence an
  * error. Another kind, or a number that does not fit: ERR_FORMAT that names the file and the path.
  * Integers may be written as 4096 or 4096.0; f64 takes both; text is valid until hf_config_close. */

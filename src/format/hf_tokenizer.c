@@ -1,4 +1,4 @@
-/* Owns reading of tokenizer.json and what tokenizer_config.json adds. The file describes a pipeline: normalizer,
+/* Owns reading of tokenizer.json. The file describes a pipeline: normalizer,
  * pre-tokenizer, model, post-processor, decoder. Each part is recognized by its type and options and becomes a field of
  * the record; whatever would make other ids than the record says is refused rather than ignored. jansson bounds the
  * nesting. */
@@ -11,8 +11,6 @@
 #include "base/num.h"
 #include "base/os.h"
 
-/* The largest public file, of 262,000 pieces and 515,000 merges, has 33 MB. */
-#define MAX_FILE_BYTES ((size_t)256 << 20)
 /* Far above any vocabulary. */
 #define MAX_PIECES (1 << 24)
 
@@ -175,17 +173,6 @@ static enum err_code read_model(struct hf_tokenizer *t, const json_t *model, str
     return read_merges(t, json_object_get(model, "merges"), e);
 }
 
-/* The id of a piece or added token; -1 if there is none. */
-static int32_t id_of(const struct hf_tokenizer *t, struct str text) {
-    for (uint32_t i = 0; i < t->n_added; i++) {
-        if (str_eq(t->added[i].text, text)) return t->added[i].id;
-    }
-    for (uint32_t i = 0; i < t->n; i++) {
-        if (t->piece[i].p && str_eq(t->piece[i], text)) return (int32_t)i;
-    }
-    return -1;
-}
-
 /* --- Normalizer and pre-tokenizer --- */
 
 /* The parts of a Sequence, or the object itself; a part beyond the end is NULL. */
@@ -305,11 +292,11 @@ static enum err_code read_template(struct hf_tokenizer *t, const json_t *p, stru
     return ERR_NONE;
 }
 
-static enum err_code read_post_processor(struct hf_tokenizer *t, const json_t *o, bool *found, struct err *e) {
+static enum err_code read_post_processor(struct hf_tokenizer *t, const json_t *o, struct err *e) {
     const json_t *p;
     for (size_t i = 0; (p = part(o, "processors", i)); i++) {
         if (is_type(p, "TemplateProcessing")) {
-            *found = true;
+            t->has_template = true;
             TRY(read_template(t, p, e));
         } else if (!is_type(p, "ByteLevel")) { /* which only moves offsets */
             return unsupported(p, "post_processor", e);
@@ -318,63 +305,19 @@ static enum err_code read_post_processor(struct hf_tokenizer *t, const json_t *o
     return ERR_NONE;
 }
 
-/* A token of tokenizer_config.json, written as text or as an object with "content". Keeps what a template gave. */
-static enum err_code config_token(const struct hf_tokenizer *t, const struct hf_config *c, const char *key, int32_t *id,
-                                  struct err *e) {
-    char content[32];
-    const char *text = NULL;
-    if (hf_config_kind(c, key) == HF_OBJECT) {
-        snprintf(content, sizeof(content), "%s.content", key);
-        key = content;
-    }
-    bool found;
-    TRY(hf_config_str(c, key, &text, &found, e));
-    if (found && *id < 0) *id = id_of(t, str_of(text));
-    return ERR_NONE;
-}
-
-/* One text, or a list of named ones of which "default" counts. */
-static enum err_code config_template(struct hf_tokenizer *t, const struct hf_config *c, struct err *e) {
-    const char *text = NULL, *name;
-    char path[64];
-    bool found;
-    if (hf_config_kind(c, "chat_template") == HF_STRING) TRY(hf_config_str(c, "chat_template", &text, &found, e));
-    for (size_t i = 0; hf_config_kind(c, "chat_template") == HF_ARRAY && i < hf_config_count(c, "chat_template"); i++) {
-        snprintf(path, sizeof(path), "chat_template.%zu.name", i);
-        TRY(hf_config_str(c, path, &name, &found, e));
-        if (!found || strcmp(name, "default")) continue;
-        snprintf(path, sizeof(path), "chat_template.%zu.template", i);
-        TRY(hf_config_str(c, path, &text, &found, e));
-    }
-    return text ? keep(t, text, strlen(text), &t->chat_template, e) : ERR_NONE;
-}
-
-static enum err_code read_config(struct hf_tokenizer *t, const struct hf_config *c, bool has_template, struct err *e) {
-    bool found;
-    TRY(config_token(t, c, "bos_token", &t->bos, e));
-    TRY(config_token(t, c, "eos_token", &t->eos, e));
-    TRY(config_token(t, c, "unk_token", &t->unk, e));
-    TRY(config_token(t, c, "pad_token", &t->pad, e));
-    if (!has_template) {
-        TRY(hf_config_bool(c, "add_bos_token", &t->add_bos, &found, e));
-        TRY(hf_config_bool(c, "add_eos_token", &t->add_eos, &found, e));
-    }
-    return config_template(t, c, e);
-}
-
 /* --- The whole --- */
 
-static enum err_code read_root(struct hf_tokenizer *t, const json_t *root, const struct hf_config *config,
-                               struct err *e) {
-    bool has_template = false;
+static enum err_code read_root(struct hf_tokenizer *t, const json_t *root, struct err *e) {
     const json_t *model = json_object_get(root, "model"), *unk;
     TRY(read_added(t, json_object_get(root, "added_tokens"), e));
     TRY(read_model(t, model, e));
     TRY(read_pipeline(t, root, e));
-    TRY(read_post_processor(t, json_object_get(root, "post_processor"), &has_template, e));
+    TRY(read_post_processor(t, json_object_get(root, "post_processor"), e));
     unk = json_object_get(model, "unk_token");
-    if (json_is_string(unk)) t->unk = id_of(t, (struct str){ json_string_value(unk), json_string_length(unk) });
-    return config ? read_config(t, config, has_template, e) : ERR_NONE;
+    if (json_is_string(unk)) {
+        t->unk = hf_tokenizer_id(t, (struct str){ json_string_value(unk), json_string_length(unk) });
+    }
+    return ERR_NONE;
 }
 
 enum err_code hf_tokenizer_parse(struct span json, const struct hf_config *config, struct hf_tokenizer **out,
@@ -382,57 +325,14 @@ enum err_code hf_tokenizer_parse(struct span json, const struct hf_config *confi
     json_error_t je;
     enum err_code rc;
     *out = NULL;
-    struct hf_tokenizer *t = NEW(struct hf_tokenizer);
+    struct hf_tokenizer *t = hf_tokenizer_new();
     if (!t) return err_no_memory(e, sizeof(*t));
-    t->bos = t->eos = t->unk = t->pad = -1;
     json_t *root = json_loadb(json.n ? (const char *)json.p : "", json.n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &je);
     if (!root) rc = err_set(e, ERR_FORMAT, "this is not valid JSON: line %d: %s", je.line, je.text);
-    else rc = read_root(t, root, config, e);
+    else rc = read_root(t, root, e);
     json_decref(root);
+    if (!rc && config) rc = hf_tokenizer_configure(t, config, e);
     if (rc) hf_tokenizer_close(t);
     else *out = t;
     return rc;
-}
-
-/* Newer directories keep the template in a file of its own, which then counts. */
-static enum err_code read_template_file(struct hf_tokenizer *t, const char *path, struct err *e) {
-    char *text;
-    size_t n;
-    if (!os_exists(path)) return ERR_NONE;
-    TRY(os_read_file(path, 16u << 20, &text, &n, e));
-    enum err_code rc = keep(t, text, n, &t->chat_template, e);
-    mem_free(text);
-    return rc;
-}
-
-enum err_code hf_tokenizer_open(const char *dir, const struct hf_config *config, struct hf_tokenizer **out,
-                                struct err *e) {
-    char *path = os_path_join(dir, "tokenizer.json"), *template_path = os_path_join(dir, "chat_template.jinja");
-    char *json = NULL;
-    size_t n;
-    enum err_code rc = ERR_NONE;
-    *out = NULL;
-    if (!path || !template_path) TRY_OUT(rc, err_no_memory(e, strlen(dir)));
-    TRY_OUT(rc, os_read_file(path, MAX_FILE_BYTES, &json, &n, e));
-    rc = hf_tokenizer_parse((struct span){ (const uint8_t *)json, n }, config, out, e);
-    if (rc) {
-        rc = err_where(e, rc, "%s", path);
-        goto out;
-    }
-    rc = read_template_file(*out, template_path, e);
-    if (rc) {
-        hf_tokenizer_close(*out);
-        *out = NULL;
-    }
-out:
-    mem_free(json);
-    mem_free(path);
-    mem_free(template_path);
-    return rc;
-}
-
-void hf_tokenizer_close(struct hf_tokenizer *t) {
-    if (!t) return;
-    arena_fini(&t->mem);
-    mem_free(t);
 }

@@ -1,8 +1,8 @@
 #ifndef FORMAT_HF_TOKENIZER_H
 #define FORMAT_HF_TOKENIZER_H
-/* The tokenizer of a Hugging Face directory, tokenizer.json with tokenizer_config.json, as a plain record. Read are the
- * BPE models, byte-level ones and those in SentencePiece's style; docs/formats/hf-tokenizer.md says which parts of the
- * format that takes. What the expressions and kinds mean for tokenizing is for others to say. */
+/* The tokenizer of a Hugging Face directory as a plain record: tokenizer.json, or, where there is none, tokenizer.model
+ * (format/sentencepiece.h) or tekken.json (format/tekken.h); with tokenizer_config.json. docs/formats has a page on
+ * each and says which parts are read. What the expressions and kinds mean for tokenizing is for others to say. */
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -13,7 +13,8 @@
 
 enum hf_tok_model {
     HF_TOK_BYTE_LEVEL,    /* pieces in GPT-2's byte alphabet */
-    HF_TOK_SENTENCEPIECE, /* pieces with U+2581 for a space, bytes as <0x0A> */
+    HF_TOK_SENTENCEPIECE, /* pieces with U+2581 for a space, bytes as <0x0A>, merged */
+    HF_TOK_UNIGRAM,       /* the same pieces, chosen so that their scores add up to the most */
 };
 enum hf_tok_prefix {
     HF_TOK_PREFIX_NONE,
@@ -29,7 +30,10 @@ struct hf_tok_added { int32_t id; struct str text; bool special; };
 struct hf_tokenizer {
     enum hf_tok_model model;
     uint32_t n;                /* one more than the highest id */
-    const struct str *piece;   /* (n), an id that nothing has is {NULL, 0}; added tokens are not among them */
+    const struct str *piece;   /* (n), an id that nothing has is {NULL, 0}; added tokens need not be among them */
+    const float *score;        /* (n) SentencePiece's scores; NULL: the order of merges stands for them */
+    const uint8_t *type;       /* (n) SentencePiece's types, 1 to 6, which GGUF has too; NULL: by added tokens alone */
+    bool by_rank;              /* byte level: pieces are plain bytes, and merges follow from the order of pieces */
     uint32_t n_merges;
     const struct hf_tok_merge *merge; /* (n_merges), the first merges first */
     uint32_t n_added;
@@ -42,8 +46,11 @@ struct hf_tokenizer {
     bool byte_fallback;        /* pieces <0x00> to <0xFF> are bytes */
     enum hf_tok_prefix prefix;
     bool prefix_once;          /* no prefix where the text begins with a space */
+    bool remove_extra_spaces;  /* spaces at the ends go, runs become one */
+    struct str charsmap;       /* SentencePiece's table of replacements, empty if none */
     int32_t bos, eos, unk, pad; /* -1: none */
     bool add_bos, add_eos;
+    bool has_template;         /* these and the ids are of tokenizer.json, and tokenizer_config.json has no say */
     struct str chat_template;  /* empty if none */
     struct arena mem;
 };
@@ -52,9 +59,16 @@ struct hf_tokenizer {
  * ERR_UNSUPPORTED, what contradicts itself ERR_FORMAT; both name the key. On error *out is NULL. */
 enum err_code hf_tokenizer_parse(struct span json, const struct hf_config *config, struct hf_tokenizer **out,
                                  struct err *e);
-/* The same from a directory, with chat_template.jinja where there is one. ERR_NOT_FOUND without a tokenizer.json.
- * Errors name the file. */
+/* What tokenizer_config.json adds to a record, or has another say in: ids, whether to add them, the chat template, how
+ * the prefix space is put, and tokens added to a tokenizer.model. Errors name that file. */
+enum err_code hf_tokenizer_configure(struct hf_tokenizer *t, const struct hf_config *config, struct err *e);
+/* The same from a directory, with added_tokens.json and chat_template.jinja where they are. ERR_NOT_FOUND if it has
+ * none of the three files. Errors name the file. */
 enum err_code hf_tokenizer_open(const char *dir, const struct hf_config *config, struct hf_tokenizer **out,
                                 struct err *e);
+/* The id of a piece or added token; -1 if there is none. Looks at all of them. */
+int32_t hf_tokenizer_id(const struct hf_tokenizer *t, struct str text);
+/* An empty record, for the parsers to fill; NULL when out of memory. */
+struct hf_tokenizer *hf_tokenizer_new(void);
 void hf_tokenizer_close(struct hf_tokenizer *t); /* NULL is fine */
 #endif

@@ -162,7 +162,8 @@ static struct buf *add_side(struct hf_export *x, const char *name) {
 static enum err_code keep_side_files(struct hf_export *x, struct err *e) {
     static const char *const names[] = {
         "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-        "added_tokens.json", "chat_template.jinja", "tokenizer.model", "vocab.json", "merges.txt",
+        "added_tokens.json", "chat_template.jinja", "tokenizer.model", "tekken.json",
+        "vocab.json", "merges.txt",
     };
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         char *path = os_path_join(x->m->file->dir, names[i]), *text = NULL;

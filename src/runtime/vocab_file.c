@@ -1,32 +1,22 @@
-/* Owns the translation of vocabularies between tokenizer.json, GGUF metadata and struct vocab. Promises that whatever
- * comes out has arrays of equal length, kinds that exist and special ids that are in range or -1. */
-#include "runtime/vocab_file.h"
+/* Owns the translation of vocabularies between GGUF metadata and struct vocab, and the choice of the source;
+ * directories are vocab_hf.c's. Promises that whatever comes out has arrays of equal length, kinds that exist and
+ * special ids that are in range or -1. */
+#include "runtime/vocab_fill.h"
 
 #include <stdio.h>
 #include <string.h>
 
 #include "base/log.h"
 #include "base/num.h"
-#include "base/os.h"
 #include "text/pretok.h"
-#include "text/strmap.h"
 
 #define KEY "tokenizer.ggml."
+#define KEY_CHARSMAP KEY "precompiled_charsmap"
 /* What no standard key says: the prefix space stands at the start of the text only; and flags that the
  * pre-tokenizer's name implies elsewhere, written where the file it came from says otherwise. */
 #define KEY_PREFIX_FIRST "snug.tokenizer.prefix_space_first_only"
 #define KEY_IGNORE_MERGES "snug.tokenizer.ignore_merges"
 #define KEY_NFC "snug.tokenizer.nfc"
-
-static enum err_code set_pre(struct vocab *v, struct str name, struct err *e) {
-    if (name.n >= sizeof(v->pre)) {
-        return err_set(e, ERR_UNSUPPORTED, "the name of the pre-tokenizer has %zu characters, more than %zu", name.n,
-                       sizeof(v->pre) - 1);
-    }
-    if (name.n) memcpy(v->pre, name.p, name.n);
-    v->pre[name.n] = 0;
-    return ERR_NONE;
-}
 
 /* What the name of the pre-tokenizer says besides the expressions. */
 static unsigned implied_flags(const struct vocab *v) {
@@ -34,23 +24,28 @@ static unsigned implied_flags(const struct vocab *v) {
     return rule ? rule->flags : 0;
 }
 
-static enum err_code alloc_pieces(struct vocab *v, uint32_t n, struct err *e) {
-    v->piece = arena_alloc(&v->arena, n, sizeof(*v->piece));
-    v->kind = arena_alloc(&v->arena, n, 1);
-    if (v->model == VOCAB_SPM) v->score = arena_alloc(&v->arena, n, sizeof(*v->score));
-    if (!v->piece || !v->kind || (v->model == VOCAB_SPM && !v->score)) return err_no_memory(e, 21ull * n);
-    v->n = n;
-    return ERR_NONE;
-}
-
-static enum err_code keep(struct vocab *v, struct str s, struct str *out, struct err *e) {
-    char *copy = arena_strndup(&v->arena, s.p ? s.p : "", s.n);
-    if (!copy) return err_no_memory(e, s.n);
-    *out = (struct str){ copy, s.n };
-    return ERR_NONE;
-}
-
 /* --- From GGUF --- */
+
+/* GGUF's names of the models, and the ids that special tokens have where the file does not say. */
+struct gguf_kind { const char *name; enum vocab_model model; int32_t bos, eos, unk, pad; };
+static const struct gguf_kind kinds[] = {
+    { "llama", VOCAB_SPM, 1, 2, 0, -1 },
+    { "gpt2", VOCAB_BPE, -1, -1, -1, -1 },
+    { "t5", VOCAB_UNIGRAM, -1, 1, 2, 0 },
+};
+
+static const struct gguf_kind *kind_of(struct str name) {
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+        if (str_eqz(name, kinds[i].name)) return &kinds[i];
+    }
+    return NULL;
+}
+
+static const struct gguf_kind *kind_named(enum vocab_model model) {
+    size_t i = 0;
+    while (kinds[i].model != model) i++;
+    return &kinds[i];
+}
 
 /* A list of strings; the bytes are copied as one block. */
 static enum err_code strings_from_gguf(struct vocab *v, const struct gguf_array *a, struct str **out, struct err *e) {
@@ -74,7 +69,7 @@ static enum err_code per_piece(const struct gguf *g, const char *key, uint32_t n
     return ERR_NONE;
 }
 
-static enum err_code pieces_from_gguf(const struct gguf *g, struct vocab *v, struct err *e) {
+static enum err_code pieces_from_gguf(const struct gguf *g, struct vocab *v, bool from_merges, struct err *e) {
     struct gguf_array a;
     bool found;
     double score;
@@ -83,14 +78,14 @@ static enum err_code pieces_from_gguf(const struct gguf *g, struct vocab *v, str
     if (a.elem != GGUF_STRING || !a.n || a.n > INT32_MAX / 2) {
         return err_set(e, ERR_FORMAT, KEY "tokens is no list of strings of a fitting length");
     }
-    TRY(alloc_pieces(v, (uint32_t)a.n, e));
+    TRY(vocab_alloc(v, (uint32_t)a.n, e));
     TRY(strings_from_gguf(v, &a, &v->piece, e));
     TRY(per_piece(g, KEY "token_type", v->n, &a, &found, e));
     for (uint32_t i = 0; i < v->n; i++) {
         if (found && !gguf_array_i64(&a, i, &kind)) return err_set(e, ERR_FORMAT, KEY "token_type holds no integers");
         v->kind[i] = found && kind >= TOKEN_NORMAL && kind <= TOKEN_BYTE ? (uint8_t)kind : TOKEN_NORMAL;
     }
-    if (v->model != VOCAB_SPM) return ERR_NONE;
+    if (!vocab_is_spm(v) || from_merges) return ERR_NONE;
     TRY(per_piece(g, KEY "scores", v->n, &a, &found, e));
     if (!found) return err_set(e, ERR_FORMAT, KEY "scores is missing, by which this model's pieces are merged");
     for (uint32_t i = 0; i < v->n; i++) {
@@ -122,11 +117,12 @@ static enum err_code id_from_gguf(const struct gguf *g, const char *key, const s
 }
 
 static enum err_code ids_from_gguf(const struct gguf *g, struct vocab *v, struct err *e) {
-    bool spm = v->model == VOCAB_SPM;
-    v->bos = spm ? 1 : -1; /* what SentencePiece numbers them */
-    v->eos = spm ? 2 : -1;
-    v->unk = spm ? 0 : -1;
-    v->pad = v->eot = -1;
+    const struct gguf_kind *kind = kind_named(v->model); /* what their trainers number them */
+    v->bos = kind->bos;
+    v->eos = kind->eos;
+    v->unk = kind->unk;
+    v->pad = kind->pad;
+    v->eot = -1;
     TRY(id_from_gguf(g, KEY "bos_token_id", v, &v->bos, e));
     TRY(id_from_gguf(g, KEY "eos_token_id", v, &v->eos, e));
     TRY(id_from_gguf(g, KEY "unknown_token_id", v, &v->unk, e));
@@ -134,24 +130,60 @@ static enum err_code ids_from_gguf(const struct gguf *g, struct vocab *v, struct
     return id_from_gguf(g, KEY "eot_token_id", v, &v->eot, e);
 }
 
+/* The table of replacements is an array of bytes, signed or not. */
+static enum err_code charsmap_from_gguf(const struct gguf *g, struct vocab *v, struct err *e) {
+    struct gguf_array a;
+    bool found;
+    if (!vocab_is_spm(v)) return ERR_NONE;
+    TRY(gguf_get_array(g, KEY_CHARSMAP, &a, &found, e));
+    if (found && a.elem != GGUF_U8 && a.elem != GGUF_I8) return err_set(e, ERR_FORMAT, KEY_CHARSMAP " holds no bytes");
+    return found ? vocab_keep(v, (struct str){ (const char *)a.p, a.n }, &v->charsmap, e) : ERR_NONE;
+}
+
 static enum err_code flags_from_gguf(const struct gguf *g, struct vocab *v, struct err *e) {
     struct str pre = STR("default"), template = { 0 };
     bool found;
     TRY(gguf_get_str(g, KEY "pre", &pre, &found, e));
-    TRY(set_pre(v, pre, e));
+    TRY(vocab_set_pre(v, pre, e));
     unsigned implied = implied_flags(v);
     v->ignore_merges = implied & PRETOK_IGNORE_MERGES;
     v->nfc = implied & PRETOK_NFC;
     v->add_bos = v->model == VOCAB_SPM || implied & PRETOK_ADD_BOS;
-    v->add_space_prefix = v->model == VOCAB_SPM;
+    v->add_eos = v->model == VOCAB_UNIGRAM;
+    v->add_space_prefix = vocab_is_spm(v);
     TRY(gguf_get_bool(g, KEY "add_bos_token", &v->add_bos, &found, e));
     TRY(gguf_get_bool(g, KEY "add_eos_token", &v->add_eos, &found, e));
     TRY(gguf_get_bool(g, KEY "add_space_prefix", &v->add_space_prefix, &found, e));
+    TRY(gguf_get_bool(g, KEY "remove_extra_whitespaces", &v->remove_extra_spaces, &found, e));
+    TRY(charsmap_from_gguf(g, v, e));
     TRY(gguf_get_bool(g, KEY_PREFIX_FIRST, &v->prefix_space_first_only, &found, e));
     TRY(gguf_get_bool(g, KEY_IGNORE_MERGES, &v->ignore_merges, &found, e));
     TRY(gguf_get_bool(g, KEY_NFC, &v->nfc, &found, e));
     TRY(gguf_get_str(g, "tokenizer.chat_template", &template, &found, e));
-    return keep(v, template, &v->chat_template, e);
+    return vocab_keep(v, template, &v->chat_template, e);
+}
+
+/* Gemma 4: SentencePiece's pieces with merges in order, lines apart from the runs of newlines between them, which no
+ * piece joins anyway. Said by scores, it is SentencePiece's BPE without prefix space. */
+static enum err_code gemma4_from_gguf(struct vocab *v, struct err *e) {
+    struct vocab_scoring s;
+    enum err_code rc;
+    TRY_OUT(rc, vocab_scoring_init(&s, v, e));
+    for (uint32_t i = 0; i < v->n_merges; i++) {
+        struct str m = v->merge[i];
+        const char *gap = m.n > 1 ? memchr(m.p + 1, ' ', m.n - 1) : NULL;
+        if (!gap) TRY_OUT(rc, err_set(e, ERR_FORMAT, "merge %u is no pair of pieces", i));
+        size_t n_left = (size_t)(gap - m.p);
+        struct str left = { m.p, n_left }, right = { gap + 1, m.n - n_left - 1 };
+        TRY_OUT(rc, vocab_score_merge(&s, v, i, left, right, e));
+    }
+    vocab_score_rest(&s, v);
+    v->n_merges = 0;
+    v->merge = NULL;
+    v->add_bos = true;
+out:
+    vocab_scoring_fini(&s);
+    return rc;
 }
 
 static enum err_code fill_from_gguf(const struct gguf *g, struct vocab *v, struct err *e) {
@@ -160,149 +192,24 @@ static enum err_code fill_from_gguf(const struct gguf *g, struct vocab *v, struc
     TRY(gguf_get_str(g, KEY "model", &model, &found, e));
     v->bos = v->eos = v->unk = v->pad = v->eot = -1;
     if (str_eqz(model, "none") || str_eqz(model, "no_vocab")) return ERR_NONE;
-    if (str_eqz(model, "llama")) v->model = VOCAB_SPM;
-    else if (str_eqz(model, "gpt2")) v->model = VOCAB_BPE;
-    else {
-        return err_set(e, ERR_UNSUPPORTED, KEY "model is \"%.*s\"; snug reads \"gpt2\", \"llama\" and \"none\"",
-                       (int)min_u64(model.n, 60), model.p);
+    const struct gguf_kind *kind = kind_of(model);
+    bool gemma4 = str_eqz(model, "gemma4");
+    if (gemma4) kind = kind_named(VOCAB_SPM);
+    if (!kind) {
+        return err_set(e, ERR_UNSUPPORTED, KEY "model is \"%.*s\"; snug reads \"gpt2\", \"llama\", \"gemma4\", \"t5\" "
+                       "and \"none\"", (int)min_u64(model.n, 60), model.p);
     }
-    TRY(pieces_from_gguf(g, v, e));
-    if (v->model == VOCAB_BPE) TRY(merges_from_gguf(g, v, e));
+    v->model = kind->model;
+    TRY(pieces_from_gguf(g, v, gemma4, e));
+    if (v->model == VOCAB_BPE || gemma4) TRY(merges_from_gguf(g, v, e));
     TRY(ids_from_gguf(g, v, e));
-    return flags_from_gguf(g, v, e);
+    TRY(flags_from_gguf(g, v, e));
+    return gemma4 ? gemma4_from_gguf(v, e) : ERR_NONE;
 }
 
 enum err_code vocab_from_gguf(const struct gguf *g, struct vocab *v, struct err *e) {
     *v = (struct vocab){ 0 };
     enum err_code rc = fill_from_gguf(g, v, e);
-    if (rc) vocab_fini(v);
-    return rc;
-}
-
-/* --- From Hugging Face --- */
-
-static bool is_byte_piece(struct str s) {
-    static const char digits[] = "0123456789ABCDEF";
-    return s.n == 6 && !memcmp(s.p, "<0x", 3) && memchr(digits, s.p[3], 16) && memchr(digits, s.p[4], 16) &&
-           s.p[5] == '>';
-}
-
-static enum err_code pieces_from_hf(const struct hf_tokenizer *t, struct vocab *v, struct err *e) {
-    for (uint32_t i = 0; i < t->n; i++) {
-        if (t->piece[i].p) TRY(keep(v, t->piece[i], &v->piece[i], e));
-        v->kind[i] = t->byte_fallback && is_byte_piece(t->piece[i]) ? TOKEN_BYTE : TOKEN_NORMAL;
-    }
-    for (uint32_t i = 0; i < t->n_added; i++) {
-        int32_t id = t->added[i].id;
-        TRY(keep(v, t->added[i].text, &v->piece[id], e));
-        v->kind[id] = t->added[i].special ? TOKEN_CONTROL : TOKEN_USER;
-    }
-    if (v->model == VOCAB_SPM && t->unk >= 0) v->kind[t->unk] = TOKEN_UNKNOWN;
-    for (uint32_t i = 0; i < v->n; i++) {
-        char name[24];
-        if (v->piece[i].p) continue;
-        int n = snprintf(name, sizeof(name), "[PAD%u]", i);
-        TRY(keep(v, (struct str){ name, (size_t)n }, &v->piece[i], e));
-        v->kind[i] = TOKEN_UNUSED;
-    }
-    return ERR_NONE;
-}
-
-static enum err_code merges_from_hf(const struct hf_tokenizer *t, struct vocab *v, struct err *e) {
-    v->merge = arena_alloc(&v->arena, (size_t)t->n_merges + 1, sizeof(*v->merge));
-    if (!v->merge) return err_no_memory(e, t->n_merges * sizeof(*v->merge));
-    for (uint32_t i = 0; i < t->n_merges; i++) {
-        struct str l = t->merge[i].left, r = t->merge[i].right;
-        char *p = arena_alloc(&v->arena, l.n + r.n + 2, 1);
-        if (!p) return err_no_memory(e, l.n + r.n + 2);
-        if (memchr(l.p, ' ', l.n) || memchr(r.p, ' ', r.n)) {
-            return err_set(e, ERR_UNSUPPORTED, "merge %u has a space within a piece", i);
-        }
-        memcpy(p, l.p, l.n);
-        p[l.n] = ' ';
-        memcpy(p + l.n + 1, r.p, r.n);
-        v->merge[i] = (struct str){ p, l.n + 1 + r.n };
-    }
-    v->n_merges = t->n_merges;
-    return ERR_NONE;
-}
-
-/* SentencePiece merges by the score of the result, tokenizer.json by the order of merges: a piece scores by the first
- * merge that makes it, 0 for the first piece, -1 for the second and so on. A piece that no merge makes comes last. */
-static enum err_code scores_from_hf(const struct hf_tokenizer *t, struct vocab *v, struct err *e) {
-    struct strmap map = { 0 };
-    struct buf word = { 0 };
-    enum err_code rc;
-    uint32_t n_scored = 0;
-    TRY_OUT(rc, strmap_init(&map, v->piece, v->n, e));
-    for (uint32_t i = 0; i < v->n; i++) {
-        strmap_add(&map, (int32_t)i);
-        v->score[i] = 1; /* none yet */
-    }
-    for (uint32_t i = 0; i < t->n_merges; i++) {
-        buf_clear(&word);
-        buf_add(&word, t->merge[i].left.p, t->merge[i].left.n);
-        buf_add(&word, t->merge[i].right.p, t->merge[i].right.n);
-        TRY_OUT(rc, buf_status(&word, e));
-        int32_t id = strmap_get(&map, word.p, word.n);
-        if (id < 0) TRY_OUT(rc, err_set(e, ERR_FORMAT, "merge %u makes \"%.60s\", which is no piece", i, word.p));
-        if (v->score[id] > 0) v->score[id] = -(float)n_scored++;
-    }
-    for (uint32_t i = 0; i < v->n; i++) {
-        if (v->score[i] > 0) v->score[i] = v->kind[i] == TOKEN_NORMAL ? -(float)n_scored : 0;
-    }
-out:
-    strmap_fini(&map);
-    buf_fini(&word);
-    return rc;
-}
-
-static enum err_code pre_from_hf(const struct hf_tokenizer *t, struct vocab *v, struct err *e) {
-    unsigned flags = (t->nfc ? PRETOK_NFC : 0) | (t->ignore_merges ? PRETOK_IGNORE_MERGES : 0);
-    const struct pretok_rule *rule = pretok_rule_like(t->split, t->n_splits, flags);
-    if (!rule) {
-        log_warn("tokenizer.json splits words by expressions that no known pre-tokenizer has: a general rule is used, "
-                 "and text may be tokenized differently than in training");
-        rule = pretok_rule_named(STR("default"));
-    }
-    return set_pre(v, pretok_rule_name(rule), e);
-}
-
-static int32_t first_known(int32_t own, int32_t hint, uint32_t n) {
-    return own >= 0 ? own : hint >= 0 && hint < (int64_t)n ? hint : -1;
-}
-
-static enum err_code fill_from_hf(const struct hf_tokenizer *t, const struct vocab_hints *hints, struct vocab *v,
-                                  struct err *e) {
-    bool spm = t->model == HF_TOK_SENTENCEPIECE;
-    if (hints->n_vocab && t->n > hints->n_vocab) {
-        return err_set(e, ERR_FORMAT, "the tokenizer has ids up to %u, the model only %u embeddings", t->n - 1,
-                       hints->n_vocab);
-    }
-    v->model = spm ? VOCAB_SPM : VOCAB_BPE;
-    TRY(alloc_pieces(v, hints->n_vocab > t->n ? hints->n_vocab : t->n, e));
-    TRY(pieces_from_hf(t, v, e));
-    TRY(spm ? scores_from_hf(t, v, e) : merges_from_hf(t, v, e));
-    TRY(spm ? set_pre(v, STR("default"), e) : pre_from_hf(t, v, e));
-    v->bos = first_known(t->bos, hints->bos, v->n);
-    v->eos = first_known(t->eos, hints->eos, v->n);
-    v->pad = first_known(t->pad, hints->pad, v->n);
-    v->unk = t->unk;
-    v->eot = -1;
-    v->add_bos = t->add_bos;
-    v->add_eos = t->add_eos;
-    v->ignore_merges = t->ignore_merges;
-    v->nfc = t->nfc;
-    v->add_space_prefix = t->prefix != HF_TOK_PREFIX_NONE;
-    v->prefix_space_first_only = t->prefix == HF_TOK_PREFIX_FIRST;
-    v->prefix_space_once = t->prefix_once;
-    return keep(v, t->chat_template, &v->chat_template, e);
-}
-
-enum err_code vocab_from_hf(const struct hf_tokenizer *t, const struct vocab_hints *hints, struct vocab *v,
-                            struct err *e) {
-    *v = (struct vocab){ 0 };
-    enum err_code rc = fill_from_hf(t, hints, v, e);
     if (rc) vocab_fini(v);
     return rc;
 }
@@ -355,9 +262,10 @@ static enum err_code from_dir(const struct tfile *f, struct vocab *v, struct err
     TRY(hint_id(f, "bos_token_id", &hints.bos, e));
     TRY(hint_id(f, "eos_token_id", &hints.eos, e));
     TRY(hint_id(f, "pad_token_id", &hints.pad, e));
-    TRY(hf_tokenizer_open(f->dir, f->tokenizer_config, &t, e));
-    enum err_code rc = vocab_from_hf(t, &hints, v, e);
-    if (rc) rc = err_where(e, rc, "%s/tokenizer.json", f->dir);
+    enum err_code rc = hf_tokenizer_open(f->dir, f->tokenizer_config, &t, e);
+    if (rc) return rc == ERR_NOT_FOUND ? ERR_NONE : rc; /* a model without tokenizer */
+    rc = vocab_from_hf(t, &hints, v, e);
+    if (rc) rc = err_where(e, rc, "%s: tokenizer", f->dir);
     hf_tokenizer_close(t);
     return rc;
 }
@@ -368,12 +276,7 @@ enum err_code vocab_from_file(const struct tfile *f, struct vocab *v, struct err
         enum err_code rc = vocab_from_gguf(f->gguf, v, e);
         return rc ? err_where(e, rc, "%s", f->path) : ERR_NONE;
     }
-    if (!f->dir) return ERR_NONE;
-    char *path = os_path_join(f->dir, "tokenizer.json");
-    if (!path) return err_no_memory(e, strlen(f->dir));
-    bool exists = os_exists(path);
-    mem_free(path);
-    return exists ? from_dir(f, v, e) : ERR_NONE;
+    return f->dir ? from_dir(f, v, e) : ERR_NONE;
 }
 
 /* --- To GGUF --- */
@@ -393,22 +296,24 @@ static enum err_code put_kinds(const struct vocab *v, struct gguf_writer *w, str
 }
 
 enum err_code vocab_to_gguf(const struct vocab *v, struct gguf_writer *w, struct err *e) {
-    static const char *const models[] = { [VOCAB_NONE] = "none", [VOCAB_SPM] = "llama", [VOCAB_BPE] = "gpt2" };
-    gguf_writer_str(w, KEY "model", str_of(models[v->model]));
+    gguf_writer_str(w, KEY "model", str_of(v->model ? kind_named(v->model)->name : "none"));
     if (v->model == VOCAB_NONE) return gguf_writer_status(w, e);
+    bool spm = vocab_is_spm(v);
     gguf_writer_str(w, KEY "pre", str_of(v->pre));
     gguf_writer_str_array(w, KEY "tokens", v->piece, v->n);
-    if (v->model == VOCAB_SPM) gguf_writer_array(w, KEY "scores", GGUF_F32, v->score, v->n);
+    if (spm) gguf_writer_array(w, KEY "scores", GGUF_F32, v->score, v->n);
     TRY(put_kinds(v, w, e));
     if (v->model == VOCAB_BPE) gguf_writer_str_array(w, KEY "merges", v->merge, v->n_merges);
     put_id(w, KEY "bos_token_id", v->bos, v->model == VOCAB_SPM);
-    put_id(w, KEY "eos_token_id", v->eos, v->model == VOCAB_SPM);
-    put_id(w, KEY "unknown_token_id", v->unk, v->model == VOCAB_SPM);
-    put_id(w, KEY "padding_token_id", v->pad, false);
+    put_id(w, KEY "eos_token_id", v->eos, spm);
+    put_id(w, KEY "unknown_token_id", v->unk, spm);
+    put_id(w, KEY "padding_token_id", v->pad, v->model == VOCAB_UNIGRAM);
     put_id(w, KEY "eot_token_id", v->eot, false);
     gguf_writer_bool(w, KEY "add_bos_token", v->add_bos);
     gguf_writer_bool(w, KEY "add_eos_token", v->add_eos);
-    if (v->model == VOCAB_SPM) gguf_writer_bool(w, KEY "add_space_prefix", v->add_space_prefix);
+    if (spm) gguf_writer_bool(w, KEY "add_space_prefix", v->add_space_prefix);
+    if (v->remove_extra_spaces) gguf_writer_bool(w, KEY "remove_extra_whitespaces", true);
+    if (v->charsmap.n) gguf_writer_array(w, KEY_CHARSMAP, GGUF_U8, v->charsmap.p, v->charsmap.n);
     if (v->prefix_space_first_only) gguf_writer_bool(w, KEY_PREFIX_FIRST, true);
     bool ignore_merges = implied_flags(v) & PRETOK_IGNORE_MERGES, nfc = implied_flags(v) & PRETOK_NFC;
     if (v->ignore_merges != ignore_merges) gguf_writer_bool(w, KEY_IGNORE_MERGES, v->ignore_merges);

@@ -1,5 +1,5 @@
-/* Owns the search for special pieces. They are kept sorted, so that those that begin like the text are a range which
- * each further byte narrows; the work at a place is bounded by the longest piece. */
+/* Owns the search for pieces at a place of a text. They are kept sorted, so that those that begin like the text are a
+ * range which each further byte narrows; the work at a place is bounded by the longest piece. */
 #include <stdlib.h>
 #include <string.h>
 #include "text/special.h"
@@ -23,9 +23,12 @@ enum err_code special_init(struct special_set *s, const struct vocab *v, unsigne
     for (uint32_t i = 0; i < v->n; i++) {
         if (!(kinds >> v->kind[i] & 1) || !v->piece[i].n) continue;
         s->item[s->n++] = (struct special_item){ v->piece[i], (int32_t)i };
-        s->first[(uint8_t)v->piece[i].p[0]] = true;
     }
     qsort(s->item, s->n, sizeof(*s->item), by_text);
+    for (size_t i = 0, c = 0; c < 257; c++) {
+        while (i < s->n && (uint8_t)s->item[i].text.p[0] < c) i++;
+        s->from[c] = i;
+    }
     return ERR_NONE;
 }
 
@@ -39,29 +42,35 @@ static size_t lower_bound(const struct special_item *item, size_t lo, size_t hi,
     return lo;
 }
 
-/* The longest piece that text begins with. */
-static int32_t match_here(const struct special_set *s, struct str text, size_t *len) {
-    int32_t id = -1;
-    size_t lo = 0, hi = s->n;
-    for (size_t depth = 0; depth < text.n && lo < hi; ) {
-        unsigned c = (uint8_t)text.p[depth];
-        lo = lower_bound(s->item, lo, hi, depth, c);
-        hi = lower_bound(s->item, lo, hi, depth, c + 1);
-        depth++;
-        if (lo < hi && s->item[lo].text.n == depth) {
-            id = s->item[lo].id;
-            *len = depth;
-            while (lo < hi && s->item[lo].text.n == depth) lo++; /* pieces of the same text: the first id counts */
+int32_t special_next(const struct special_set *s, struct str text, struct special_walk *w, size_t *len) {
+    while (w->depth < text.n && w->lo < w->hi) {
+        unsigned c = (uint8_t)text.p[w->depth];
+        if (w->depth) {
+            w->lo = lower_bound(s->item, w->lo, w->hi, w->depth, c);
+            w->hi = lower_bound(s->item, w->lo, w->hi, w->depth, c + 1);
+        } else {
+            w->lo = s->from[c];
+            w->hi = s->from[c + 1];
         }
+        size_t depth = ++w->depth, at = w->lo;
+        /* Pieces of the same text: the first id counts. */
+        while (w->lo < w->hi && s->item[w->lo].text.n == depth) w->lo++;
+        if (w->lo == at) continue;
+        *len = depth;
+        return s->item[at].id;
     }
-    return id;
+    return -1;
 }
 
 int32_t special_find(const struct special_set *s, struct str text, size_t *at, size_t *len) {
+    int32_t longest = -1;
     for (; *at < text.n; ++*at) {
-        if (!s->first[(uint8_t)text.p[*at]]) continue;
-        int32_t id = match_here(s, (struct str){ text.p + *at, text.n - *at }, len);
-        if (id >= 0) return id;
+        uint8_t c = (uint8_t)text.p[*at];
+        if (s->from[c] == s->from[c + 1]) continue;
+        struct special_walk w = special_walk(s);
+        struct str rest = { text.p + *at, text.n - *at };
+        for (int32_t id; (id = special_next(s, rest, &w, len)) >= 0; ) longest = id;
+        if (longest >= 0) break;
     }
-    return -1;
+    return longest;
 }

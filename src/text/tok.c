@@ -37,7 +37,7 @@ static enum err_code find_eog(struct tok *t, struct err *e) {
 }
 
 static enum err_code check_vocab(const struct vocab *v, struct err *e) {
-    if (v->model != VOCAB_SPM && v->model != VOCAB_BPE) {
+    if (v->model == VOCAB_NONE) {
         return err_set(e, ERR_UNSUPPORTED, "the model has no tokenizer: give token ids instead of text");
     }
     if (!v->n || v->n > INT32_MAX / 2) return err_set(e, ERR_FORMAT, "a vocabulary of %u pieces", v->n);
@@ -125,11 +125,14 @@ static enum err_code encode_all(struct tok_job *j, struct str text, unsigned fla
     if ((flags & TOK_ADD_SPECIAL) && v->add_bos && v->bos >= 0) TRY(tok_put(j, v->bos, e));
     size_t done = 0, at = 0, len;
     for (int32_t id; (id = special_find(cut, text, &at, &len)) >= 0; ) {
+        j->user_behind = v->kind[id] == TOKEN_USER;
         TRY(encode_plain(j, (struct str){ text.p + done, at - done }, e));
+        j->user_before = j->user_behind;
         TRY(tok_put(j, id, e));
         j->first = false;
         done = at += len;
     }
+    j->user_behind = false;
     TRY(encode_plain(j, (struct str){ text.p + done, text.n - done }, e));
     if ((flags & TOK_ADD_SPECIAL) && v->add_eos && v->eos >= 0) TRY(tok_put(j, v->eos, e));
     return ERR_NONE;
@@ -159,6 +162,7 @@ enum err_code tok_encode(const struct tok *t, struct str text, unsigned flags, i
 out:
     pretok_run_fini(&j.pretok);
     merge_word_fini(&j.word);
+    mem_free(j.node);
     mem_free(j.seen);
     mem_free(j.ids);
     return rc;

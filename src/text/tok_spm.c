@@ -1,5 +1,6 @@
-/* Owns SentencePiece's BPE (GGUF's model "llama"): spaces become U+2581, characters are merged by the score of what
- * they make, and what is no piece falls back to bytes.
+/* Owns what SentencePiece's two models share, the cutting into words and the fall back to bytes, and its BPE (GGUF's
+ * model "llama"): characters are merged by the score of what they make. The unigram model is in tok_unigram.c, what
+ * happens to the text before in spm_text.c.
  *
  * Scores are turned into a table of pairs once, the rank of a pair being the place of its result's score among all
  * scores, so that both models share one merging routine. Every piece that merging can reach is made of two pieces;
@@ -8,9 +9,7 @@
 #include <string.h>
 #include "text/tok_impl.h"
 
-#define SPACE "\xe2\x96\x81" /* U+2581, three bytes */
-
-static bool is_space(const char *p, size_t n) { return n >= 3 && !memcmp(p, SPACE, 3); }
+static bool is_space(const char *p, size_t n) { return n >= 3 && !memcmp(p, SPM_SPACE, 3); }
 
 static int hex(char c) {
     if (c >= '0' && c <= '9') return c - '0';
@@ -37,6 +36,13 @@ static size_t plain(struct str piece, char *out) {
 }
 
 static bool merges(uint8_t kind) { return kind == TOKEN_NORMAL || kind == TOKEN_USER || kind == TOKEN_UNUSED; }
+
+static bool space_behind_letter(struct str p) {
+    for (size_t i = 1; i < p.n; i++) {
+        if (is_space(p.p + i, p.n - i) && !(i >= 3 && is_space(p.p + i - 3, 3))) return true;
+    }
+    return false;
+}
 
 static enum err_code fill_bytes(struct tok *t, struct err *e) {
     const struct vocab *v = t->v;
@@ -75,11 +81,7 @@ static int highest_first(const void *pa, const void *pb) {
 static enum err_code add_pairs(struct tok *t, int32_t id, uint32_t rank, struct err *e) {
     struct str p = t->v->piece[id];
     uint32_t cp;
-    bool after_space = is_space(p.p, p.n);
     for (size_t i = utf8_step(p.p, p.n, &cp); i < p.n; i += utf8_step(p.p + i, p.n - i, &cp)) {
-        bool space = is_space(p.p + i, p.n - i);
-        if (space && !after_space) t->split_spaces = false;
-        after_space = space;
         int32_t left = strmap_get(&t->map, p.p, i), right = strmap_get(&t->map, p.p + i, p.n - i);
         if (left >= 0 && right >= 0) TRY(merge_add(&t->merges, &(struct merge_slot){ left, right, rank, id }, e));
     }
@@ -110,12 +112,17 @@ out:
 enum err_code spm_open(struct tok *t, struct err *e) {
     const struct vocab *v = t->v;
     if (!v->score) return err_set(e, ERR_FORMAT, "the vocabulary has no scores");
+    TRY(charsmap_init(&t->charsmap, v->charsmap, e));
     TRY(fill_bytes(t, e));
+    t->split_spaces = true;
+    for (uint32_t i = 0; i < v->n; i++) {
+        if (merges(v->kind[i]) && space_behind_letter(v->piece[i])) t->split_spaces = false;
+    }
+    if (v->model == VOCAB_UNIGRAM) return unigram_open(t, e);
     t->map.key = v->piece;
     for (uint32_t i = 0; i < v->n; i++) {
         if (merges(v->kind[i]) && v->piece[i].n) strmap_add(&t->map, (int32_t)i);
     }
-    t->split_spaces = true;
     return fill_merges(t, e);
 }
 
@@ -126,8 +133,7 @@ static bool has_bytes(const struct tok *t, const char *p, size_t n) {
     return true;
 }
 
-/* A character without a piece: its bytes, or the unknown token, one for a run of such characters. */
-static enum err_code put_unknown(struct tok_job *j, const char *p, size_t n, bool *unknown_before, struct err *e) {
+enum err_code spm_put_unknown(struct tok_job *j, const char *p, size_t n, bool *unknown_before, struct err *e) {
     bool known = has_bytes(j->t, p, n), again = *unknown_before;
     *unknown_before = !known;
     for (size_t i = 0; known && i < n; i++) TRY(tok_put(j, j->t->byte_id[(uint8_t)p[i]], e));
@@ -152,7 +158,7 @@ static enum err_code merge_word(struct tok_job *j, struct str s, struct err *e) 
     for (size_t i = 0; i < w->n; i++) {
         size_t end = i + 1 < w->n ? w->off[i + 1] : s.n;
         if (w->id[i] < 0) {
-            TRY(put_unknown(j, s.p + w->off[i], end - w->off[i], &unknown, e));
+            TRY(spm_put_unknown(j, s.p + w->off[i], end - w->off[i], &unknown, e));
             continue;
         }
         unknown = false;
@@ -167,7 +173,7 @@ static enum err_code encode_word(struct tok_job *j, struct str word, struct err 
     size_t first = j->n_ids;
     TRY(tok_seen_before(j, word, &found, &slot, e));
     if (found) return ERR_NONE;
-    TRY(merge_word(j, word, e));
+    TRY(j->t->v->model == VOCAB_SPM ? merge_word(j, word, e) : unigram_word(j, word, e));
     tok_note(j, slot, word, first);
     return ERR_NONE;
 }
@@ -178,7 +184,7 @@ static size_t word_end(const struct tok *t, struct str s, size_t from) {
     size_t i = from;
     while (is_space(s.p + i, s.n - i)) i += 3;
     while (i < s.n) {
-        const char *p = memchr(s.p + i, SPACE[0], s.n - i);
+        const char *p = memchr(s.p + i, SPM_SPACE[0], s.n - i);
         if (!p) return s.n;
         i = (size_t)(p - s.p);
         if (is_space(p, s.n - i)) return i;
@@ -187,23 +193,9 @@ static size_t word_end(const struct tok *t, struct str s, size_t from) {
     return s.n;
 }
 
-static bool wants_prefix(const struct tok_job *j, struct str text) {
-    const struct vocab *v = j->t->v;
-    if (!v->add_space_prefix || (v->prefix_space_first_only && !j->first)) return false;
-    return !v->prefix_space_once || !(text.p[0] == ' ' || is_space(text.p, text.n));
-}
-
 enum err_code spm_encode(struct tok_job *j, struct str text, struct err *e) {
     struct buf b = { 0 };
-    if (wants_prefix(j, text)) buf_addz(&b, SPACE);
-    for (size_t i = 0; i < text.n; ) {
-        const char *p = memchr(text.p + i, ' ', text.n - i);
-        size_t end = p ? (size_t)(p - text.p) : text.n;
-        buf_add(&b, text.p + i, end - i);
-        if (p) buf_addz(&b, SPACE);
-        i = end + (p != NULL);
-    }
-    enum err_code rc = buf_status(&b, e);
+    enum err_code rc = spm_text(j, text, &b, e);
     struct str s = { b.p, b.n };
     for (size_t i = 0, end; !rc && i < s.n; i = end) {
         end = word_end(j->t, s, i);

@@ -11,7 +11,7 @@ void tok_stream_init(struct tok_stream *s, const struct tok *t, bool skip_specia
 }
 
 static enum broken_rule rule_of(const struct tok *t) {
-    return t->v->model == VOCAB_SPM ? BROKEN_BYTE : BROKEN_PART;
+    return vocab_is_spm(t->v) ? BROKEN_BYTE : BROKEN_PART;
 }
 
 enum err_code tok_stream_push(struct tok_stream *s, int32_t id, struct buf *out, struct err *e) {
@@ -24,11 +24,12 @@ enum err_code tok_stream_push(struct tok_stream *s, int32_t id, struct buf *out,
     }
     if (!s->pending.n) return ERR_NONE;
     struct str text = { s->pending.p, s->pending.n };
-    /* The space that encoding put before the text. */
-    if (!s->started && text.n && v->model == VOCAB_SPM && v->add_space_prefix && text.p[0] == ' ') {
+    /* The space that encoding put before the text; all of them where it leaves none. */
+    bool strip = vocab_is_spm(v) && (v->add_space_prefix || v->remove_extra_spaces);
+    while (!s->started && strip && text.n && text.p[0] == ' ') {
         text.p++;
         text.n--;
-        s->started = true;
+        s->started = !v->remove_extra_spaces;
     }
     if (text.n) s->started = true;
     size_t used = bytes_to_text(text, rule_of(s->t), false, out);

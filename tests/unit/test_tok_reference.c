@@ -1,5 +1,6 @@
 /* Tokenizers against reference data: every line of expected.jsonl and decode.jsonl and the long texts of corpus.json,
- * from tokenizer.json and from the GGUF metadata that snug writes of it. The ids and texts were made with Hugging
+ * from each of tokenizer.json, tokenizer.model and tekken.json that a folder has, and from the GGUF metadata that snug
+ * writes of each. The ids and texts were made with Hugging
  * Face's tokenizers and SentencePiece (README.md beside the data). */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,6 +17,8 @@
 #include "base/mem.h"
 #include "base/num.h"
 #include "base/os.h"
+#include "format/sentencepiece.h"
+#include "format/tekken.h"
 #include "runtime/vocab_file.h"
 #include "text/tok.h"
 
@@ -33,8 +36,22 @@ static const struct source sources[] = {
     { "tokenizers/gemma3", true },
 };
 
-/* One tokenizer of the two ways to get it. */
-struct subject { const struct source *src; bool gguf; struct vocab vocab; struct tok *tok; struct span file; };
+/* One tokenizer of the ways to get it. like_spm: spaces as SentencePiece has them, not as Metaspace. */
+struct subject {
+    const struct source *src;
+    const char *file;
+    bool gguf, like_spm;
+    struct vocab vocab;
+    struct tok *tok;
+};
+
+typedef enum err_code parse_fn(struct span file, struct hf_tokenizer **out, struct err *e);
+static enum err_code parse_json(struct span file, struct hf_tokenizer **out, struct err *e) {
+    return hf_tokenizer_parse(file, NULL, out, e);
+}
+static const struct { const char *name; parse_fn *parse; } files[] = {
+    { "tokenizer.json", parse_json }, { "tokenizer.model", sentencepiece_parse }, { "tekken.json", tekken_parse },
+};
 
 static const char *shared;
 
@@ -52,19 +69,28 @@ static void check_rc(enum err_code rc, const struct err *e) {
     fail_msg("%s", line);
 }
 
-static void load_hf(const struct source *src, struct vocab *v) {
+/* False if the folder has no such file. */
+static bool load_hf(const struct source *src, size_t file, struct vocab *v) {
     struct err e = { 0 };
-    char *dir = os_path_join(shared, src->dir), *config_path = os_path_join(dir, "tokenizer_config.json");
+    char *path = shared_path(src->dir, files[file].name), *config_path = shared_path(src->dir, "tokenizer_config.json");
+    struct os_map map;
     struct hf_config *config;
     struct hf_tokenizer *t;
     struct vocab_hints hints = { 0, -1, -1, -1 };
-    check_rc(hf_config_open(config_path, &config, &e), &e);
-    check_rc(hf_tokenizer_open(dir, config, &t, &e), &e);
-    check_rc(vocab_from_hf(t, &hints, v, &e), &e);
-    hf_tokenizer_close(t);
-    hf_config_close(config);
+    bool there = os_exists(path);
+    if (there) {
+        check_rc(os_map_open(path, &map, &e), &e);
+        check_rc(hf_config_open(config_path, &config, &e), &e);
+        check_rc(files[file].parse((struct span){ map.p, map.n }, &t, &e), &e);
+        check_rc(hf_tokenizer_configure(t, config, &e), &e);
+        os_map_close(&map);
+        check_rc(vocab_from_hf(t, &hints, v, &e), &e);
+        hf_tokenizer_close(t);
+        hf_config_close(config);
+    }
     mem_free(config_path);
-    mem_free(dir);
+    mem_free(path);
+    return there;
 }
 
 /* Writes v as GGUF metadata and reads it back. */
@@ -127,14 +153,14 @@ static int32_t *ids_of(const json_t *line, const char *key, size_t *n) {
 static bool has_no_reference(const struct subject *s, const json_t *line) {
     struct str text = text_of(line, "text"), tag = text_of(line, "tag");
     bool space = str_starts(text, " ") || str_starts(text, "\xe2\x96\x81");
-    return s->gguf && s->vocab.prefix_space_first_only && space && !json_object_get(line, "ids_spm") &&
+    return s->like_spm && s->vocab.prefix_space_first_only && space && !json_object_get(line, "ids_spm") &&
            (str_starts(tag, "special") || str_starts(tag, "added"));
 }
 
 static bool encodes(const struct subject *s, const json_t *line) {
     struct err e = { 0 };
     if (has_no_reference(s, line)) return true;
-    const char *key = s->gguf && json_object_get(line, "ids_spm") ? "ids_spm" : "ids";
+    const char *key = s->like_spm && json_object_get(line, "ids_spm") ? "ids_spm" : "ids";
     size_t n_want, n;
     int32_t *want = ids_of(line, key, &n_want), *ids;
     unsigned flags = (json_is_true(json_object_get(line, "add_special")) ? TOK_ADD_SPECIAL : 0) |
@@ -289,25 +315,28 @@ static void subject_matches(const struct subject *s) {
     size_t wrong_decode = each_line(s, "decode.jsonl", decodes, &n_decode);
     size_t wrong_stream = each_line(s, "decode.jsonl", streams, &n_decode);
     size_t wrong_corpus = check_corpus(s);
-    print_message("%s%s: %zu texts, %zu wrong; %zu decodings, %zu wrong, %zu streams wrong; %zu corpora wrong\n",
-                  s->src->dir, s->gguf ? " (GGUF)" : "", n_encode, wrong_encode, n_decode, wrong_decode, wrong_stream,
-                  wrong_corpus);
+    print_message("%s/%s%s: %zu texts, %zu wrong; %zu decodings, %zu wrong, %zu streams wrong; %zu corpora wrong\n",
+                  s->src->dir, s->file, s->gguf ? " (GGUF)" : "", n_encode, wrong_encode, n_decode, wrong_decode,
+                  wrong_stream, wrong_corpus);
     assert_int_equal(wrong_encode + wrong_decode + wrong_stream + wrong_corpus, 0);
     assert_true(n_encode > 700 && n_decode > 380);
 }
 
 static void source_matches(void **state) {
     struct err e = { 0 };
-    struct subject from_json = { .src = *state }, from_gguf = { .src = *state, .gguf = true };
-    load_hf(from_json.src, &from_json.vocab);
-    through_gguf(&from_json.vocab, &from_gguf.vocab);
-    assert_true(vocab_same(&from_json.vocab, &from_gguf.vocab, NULL, 0));
-    struct subject *const both[] = { &from_json, &from_gguf };
-    for (int i = 0; i < 2; i++) {
-        check_rc(tok_open(&both[i]->vocab, &both[i]->tok, &e), &e);
-        subject_matches(both[i]);
-        tok_close(both[i]->tok);
-        vocab_fini(&both[i]->vocab);
+    for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+        struct subject own = { .src = *state, .file = files[i].name, .like_spm = i > 0 }, back = own;
+        back.gguf = back.like_spm = true;
+        if (!load_hf(own.src, i, &own.vocab)) continue;
+        through_gguf(&own.vocab, &back.vocab);
+        assert_true(vocab_same(&own.vocab, &back.vocab, NULL, 0));
+        struct subject *const both[] = { &own, &back };
+        for (int k = 0; k < 2; k++) {
+            check_rc(tok_open(&both[k]->vocab, &both[k]->tok, &e), &e);
+            subject_matches(both[k]);
+            tok_close(both[k]->tok);
+            vocab_fini(&both[k]->vocab);
+        }
     }
 }
 
