@@ -65,9 +65,13 @@ static struct place own_buffer(struct rig *r, enum qtype type, uint64_t n, uint6
     return at;
 }
 
+tensor_id rig_matrices(struct rig *r, enum qtype type, const uint64_t ne[3], const void *stored, bool odd) {
+    struct place at = own_buffer(r, type, ne[0], ne[1] * ne[2], odd);
+    return add_load(r, graph_weight(r->g, "weight", type, ne, 3, at), stored);
+}
+
 tensor_id rig_weight(struct rig *r, enum qtype type, uint64_t n, uint64_t rows, const void *stored, bool odd) {
-    struct place at = own_buffer(r, type, n, rows, odd);
-    return add_load(r, graph_weight(r->g, "weight", type, (uint64_t[]){ n, rows }, 2, at), stored);
+    return rig_matrices(r, type, (uint64_t[]){ n, rows, 1 }, stored, odd);
 }
 
 tensor_id rig_cache(struct rig *r, enum qtype type, uint64_t n, uint64_t cells, const void *stored) {
@@ -75,9 +79,11 @@ tensor_id rig_cache(struct rig *r, enum qtype type, uint64_t n, uint64_t cells, 
     return add_load(r, graph_kv(r->g, "cache", type, (uint64_t[]){ n, cells }, 2, at), stored);
 }
 
-tensor_id rig_f32(struct rig *r, uint64_t n, uint64_t rows, const float *x) {
-    return add_load(r, graph_input(r->g, "x", QTYPE_F32, (uint64_t[]){ n, rows }, 2), x);
+tensor_id rig_f32_3d(struct rig *r, uint64_t n0, uint64_t n1, uint64_t n2, const float *x) {
+    return add_load(r, graph_input(r->g, "x", QTYPE_F32, (uint64_t[]){ n0, n1, n2 }, 3), x);
 }
+
+tensor_id rig_f32(struct rig *r, uint64_t n, uint64_t rows, const float *x) { return rig_f32_3d(r, n, rows, 1, x); }
 
 tensor_id rig_i32(struct rig *r, uint64_t n, uint64_t rows, const int32_t *x) {
     return add_load(r, graph_input(r->g, "i", TENSOR_I32, (uint64_t[]){ n, rows }, 2), x);

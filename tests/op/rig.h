@@ -30,8 +30,10 @@ void rig_run(const struct device *d, build_fn *build, const void *arg, void *out
 
 /* For build functions. Data is borrowed until the run. odd: at an odd address, as operations that decode must bear. */
 tensor_id rig_weight(struct rig *r, enum qtype type, uint64_t n, uint64_t rows, const void *stored, bool odd);
+tensor_id rig_matrices(struct rig *r, enum qtype type, const uint64_t ne[3], const void *stored, bool odd);
 tensor_id rig_cache(struct rig *r, enum qtype type, uint64_t n, uint64_t cells, const void *stored);
 tensor_id rig_f32(struct rig *r, uint64_t n, uint64_t rows, const float *x);
+tensor_id rig_f32_3d(struct rig *r, uint64_t n0, uint64_t n1, uint64_t n2, const float *x);
 tensor_id rig_i32(struct rig *r, uint64_t n, uint64_t rows, const int32_t *x);
 
 /* --- Data --- */

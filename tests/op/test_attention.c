@@ -18,6 +18,8 @@ struct attn_case {
     const char *what;
     struct attn_desc d; /* scale 0: 1 / sqrt(head_dim) */
     uint32_t n_head, n_head_kv, n_tok;
+    uint32_t v_head; /* numbers of a head in a row of v; 0: as many as count */
+    bool v_is_k, sinks;
     enum qtype k_type, v_type;
     uint32_t length[MOST_SEQS];                  /* stored positions of each sequence, ends with 0 */
     struct { uint32_t seq; int32_t pos; } first; /* token 0 */
@@ -30,7 +32,7 @@ struct attn_case {
 struct attn_data {
     const struct attn_case *c;
     uint32_t n_seq, n_pages, n_cells;
-    float *q;
+    float *q, *sinks;
     void *k, *v;      /* as stored */
     double *kd, *vd;  /* decoded */
     int32_t *pages, *pos, *seq;
@@ -68,14 +70,26 @@ static void deal_pages(struct attn_data *a) {
     }
 }
 
-/* A cache with random numbers in the cells that hold a position and NaN in the others. */
-static void fill_cache(const struct attn_data *a, uint64_t seed, enum qtype type, void **stored, double **decoded) {
-    const uint64_t n = (uint64_t)a->c->d.head_dim * a->c->n_head_kv, size = qtype_info(type)->block_bytes;
+/* A case with its defaults filled in. */
+static struct attn_case complete(const struct attn_case *proto) {
+    struct attn_case c = *proto;
+    if (c.d.scale == 0) c.d.scale = 1 / sqrtf((float)c.d.head_dim);
+    if (c.d.head_dim_v == 0) c.d.head_dim_v = c.d.head_dim;
+    if (c.v_head == 0) c.v_head = c.v_is_k ? c.d.head_dim : c.d.head_dim_v;
+    return c;
+}
+
+/* A cache with random numbers in the cells that hold a position, in the first `count` of every head's `dim` numbers,
+ * and NaN elsewhere. */
+static void fill_cache(const struct attn_data *a, uint64_t seed, enum qtype type, uint32_t dim, uint32_t count,
+                       void **stored, double **decoded) {
+    const uint64_t n = (uint64_t)dim * a->c->n_head_kv, size = qtype_info(type)->block_bytes;
     float *x = rig_data(n * a->n_cells, sizeof *x), *values = random_f32(seed, n * a->n_cells, 1.5f);
     for (size_t i = 0; i < n * a->n_cells; i++) x[i] = NAN;
     for (uint32_t s = 0; s < a->n_seq; s++)
         for (uint32_t p = 0; p < a->c->length[s]; p++)
-            memcpy(x + cell_of(a, s, p) * n, values + cell_of(a, s, p) * n, n * sizeof *x);
+            for (uint64_t h = 0; h < n; h += dim)
+                memcpy(x + cell_of(a, s, p) * n + h, values + cell_of(a, s, p) * n + h, count * sizeof *x);
     *stored = rig_data(n * a->n_cells, size);
     *decoded = rig_data(n * a->n_cells, sizeof **decoded);
     qtype_info(type)->encode(x, *stored, n * a->n_cells);
@@ -87,8 +101,11 @@ static struct attn_data attn_data(const struct attn_case *c) {
     struct attn_data a = { .c = c };
     deal_pages(&a);
     a.q = random_f32(1, (size_t)c->d.head_dim * c->n_head * c->n_tok, 1.0f);
-    fill_cache(&a, 2, c->k_type, &a.k, &a.kd);
-    fill_cache(&a, 3, c->v_type, &a.v, &a.vd);
+    a.sinks = random_f32(4, c->n_head, 3.0f);
+    fill_cache(&a, 2, c->k_type, c->d.head_dim, c->d.head_dim, &a.k, &a.kd);
+    a.v = a.k;
+    a.vd = a.kd;
+    if (!c->v_is_k) fill_cache(&a, 3, c->v_type, c->v_head, c->d.head_dim_v, &a.v, &a.vd);
     a.pos = rig_data(c->n_tok, sizeof *a.pos);
     a.seq = rig_data(c->n_tok, sizeof *a.seq);
     for (uint32_t t = 0; t < c->n_tok; t++) {
@@ -101,15 +118,15 @@ static struct attn_data attn_data(const struct attn_case *c) {
 static tensor_id build(struct rig *r, const void *arg) {
     const struct attn_data *a = arg;
     const struct attn_case *c = a->c;
-    const uint64_t n_kv = (uint64_t)c->d.head_dim * c->n_head_kv;
+    tensor_id k = rig_cache(r, c->k_type, (uint64_t)c->d.head_dim * c->n_head_kv, a->n_cells, a->k);
     struct attn_src s = {
         .q = rig_f32(r, (uint64_t)c->d.head_dim * c->n_head, c->n_tok, a->q),
-        .k = rig_cache(r, c->k_type, n_kv, a->n_cells, a->k),
-        .v = rig_cache(r, c->v_type, n_kv, a->n_cells, a->v),
+        .k = k,
+        .v = c->v_is_k ? k : rig_cache(r, c->v_type, (uint64_t)c->v_head * c->n_head_kv, a->n_cells, a->v),
         .pos = rig_i32(r, c->n_tok, 1, a->pos),
         .seq = rig_i32(r, c->n_tok, 1, a->seq),
         .pages = rig_i32(r, a->n_pages, a->n_seq, a->pages),
-        .sinks = NO_TENSOR,
+        .sinks = c->sinks ? rig_f32(r, c->n_head, 1, a->sinks) : NO_TENSOR,
     };
     return graph_attention(r->g, &s, &c->d);
 }
@@ -117,36 +134,39 @@ static tensor_id build(struct rig *r, const void *arg) {
 /* One token and head. */
 static void expect_head(const struct attn_data *a, uint32_t t, uint32_t h, double *want, double *bound) {
     const struct attn_desc *d = &a->c->d;
-    const uint64_t dim = d->head_dim, n = dim * a->c->n_head_kv, kv = h / (a->c->n_head / a->c->n_head_kv) * dim;
+    const uint64_t dim = d->head_dim, n_head_kv = a->c->n_head_kv, head = h / (a->c->n_head / n_head_kv);
     const float *q = a->q + ((uint64_t)t * a->c->n_head + h) * dim;
     const int32_t pos = a->pos[t], first = d->window && pos >= (int32_t)d->window ? pos - (int32_t)d->window + 1 : 0;
-    double *s = rig_data((size_t)(pos - first + 1), sizeof *s), max = -INFINITY, sum = 0, off = 0;
+    double *s = rig_data((size_t)(pos - first + 1), sizeof *s), off = 0;
+    double max = a->c->sinks ? a->sinks[h] : -INFINITY, sum = 0, scale = d->scale;
+    if (d->temp_beta != 0) scale *= 1 + d->temp_beta * log(1 + floor((pos + (double)d->temp_offset) / d->temp_span));
     for (int32_t p = first; p <= pos; p++) {
-        const double *k = a->kd + cell_of(a, (uint32_t)a->seq[t], (uint32_t)p) * n + kv;
+        const double *k = a->kd + (cell_of(a, (uint32_t)a->seq[t], (uint32_t)p) * n_head_kv + head) * dim;
         double dot = 0, size = 0;
         for (uint64_t i = 0; i < dim; i++) dot += q[i] * k[i], size += fabs(q[i] * k[i]);
-        dot *= d->scale;
-        /* A float sum of dim products, times scale; the cap's quotient, tanh (two units) and product are relative to
-         * a number no larger than the cap. */
-        double err = (dim + 3) * EPS * size * d->scale + (d->softcap > 0 ? 6 * EPS * d->softcap : 0);
+        dot *= scale;
+        /* A float sum of dim products, times scale (with its logarithm); the cap's quotient, tanh (two units) and
+         * product are relative to a number no larger than the cap. */
+        double err = (dim + 9) * EPS * size * scale + (d->softcap > 0 ? 6 * EPS * d->softcap : 0);
         s[p - first] = d->softcap > 0 ? d->softcap * tanh(dot / d->softcap) : dot;
         off = fmax(off, err);
         max = fmax(max, s[p - first]);
     }
+    if (a->c->sinks) sum += exp(a->sinks[h] - max);
     for (int32_t p = first; p <= pos; p++) sum += exp(s[p - first] - max);
     for (int32_t p = first; p <= pos; p++) {
-        const double *v = a->vd + cell_of(a, (uint32_t)a->seq[t], (uint32_t)p) * n + kv;
+        const double *v = a->vd + (cell_of(a, (uint32_t)a->seq[t], (uint32_t)p) * n_head_kv + head) * a->c->v_head;
         double w = exp(s[p - first] - max) / sum;
-        for (uint64_t i = 0; i < dim; i++) want[i] += w * v[i], bound[i] += w * fabs(v[i]);
+        for (uint64_t i = 0; i < d->head_dim_v; i++) want[i] += w * v[i], bound[i] += w * fabs(v[i]);
     }
     /* A weight errs by the error of its score, of the largest score and of their difference, by exp (four units with a
      * rescaling), and by the sum of positive numbers in the denominator; the weighted sum is one of n products. */
     double n_pos = pos - first + 1, score = fabs(max) + 88;
-    for (uint64_t i = 0; i < dim; i++) bound[i] *= 1.01 * (2 * off + (2 * n_pos + score + 16) * EPS);
+    for (uint64_t i = 0; i < d->head_dim_v; i++) bound[i] *= 1.01 * (2 * off + (2 * n_pos + score + 16) * EPS);
 }
 
 static void expect_all(const struct attn_data *a, double *want, double *bound) {
-    const uint64_t dim = a->c->d.head_dim;
+    const uint64_t dim = a->c->d.head_dim_v;
     for (uint32_t t = 0; t < a->c->n_tok; t++)
         for (uint32_t h = 0; h < a->c->n_head; h++) {
             size_t at = ((size_t)t * a->c->n_head + h) * dim;
@@ -170,10 +190,9 @@ static void run_cpu(const struct attn_data *a, const char *level, const double *
 }
 
 static void check(const struct attn_case *proto) {
-    struct attn_case c = *proto;
-    if (c.d.scale == 0) c.d.scale = 1 / sqrtf((float)c.d.head_dim);
+    const struct attn_case c = complete(proto);
     struct attn_data a = attn_data(&c);
-    const size_t n = (size_t)c.d.head_dim * c.n_head * c.n_tok;
+    const size_t n = (size_t)c.d.head_dim_v * c.n_head * c.n_tok;
     double *want = rig_data(n, sizeof *want), *bound = rig_data(n, sizeof *bound);
     float *got = rig_data(n, sizeof *got);
     expect_all(&a, want, bound);
@@ -186,6 +205,7 @@ static void check(const struct attn_case *proto) {
 }
 
 #define ATTN(head_dim, page, window, scale, softcap) { head_dim, page, window, scale, softcap, 0, 0, 0, 0 }
+#define ATTN_V(head_dim, page, head_dim_v) { head_dim, page, 0, 0, 0, head_dim_v, 0, 0, 0 }
 
 static const struct attn_case cases[] = {
     { .what = "one token at the start", .d = ATTN(64, 32, 0, 0, 0), .n_head = 4, .n_head_kv = 2, .n_tok = 1,
@@ -218,6 +238,26 @@ static const struct attn_case cases[] = {
       .k_type = QTYPE_F16, .v_type = QTYPE_F16, .length = { 290 }, .first = { 0, 288 } },
     { .what = "page larger than the work's pieces", .d = ATTN(256, 1024, 0, 0, 0), .n_head = 2, .n_head_kv = 1,
       .n_tok = 20, .k_type = QTYPE_F16, .v_type = QTYPE_F16, .length = { 1030 }, .first = { 0, 1010 } },
+    { .what = "narrow values", .d = ATTN_V(96, 16, 40), .n_head = 4, .n_head_kv = 2, .n_tok = 33,
+      .k_type = QTYPE_F16, .v_type = QTYPE_F16, .length = { 333 }, .first = { 0, 300 } },
+    { .what = "wide values, one token", .d = ATTN_V(24, 16, 70), .n_head = 6, .n_head_kv = 3, .n_tok = 1,
+      .k_type = QTYPE_F32, .v_type = QTYPE_F16, .length = { 700 }, .first = { 0, 699 } },
+    { .what = "part of each value", .d = ATTN_V(48, 8, 17), .v_head = 31, .n_head = 4, .n_head_kv = 2, .n_tok = 20,
+      .k_type = QTYPE_F16, .v_type = QTYPE_F32, .length = { 300 }, .first = { 0, 280 } },
+    { .what = "latent rows, one token", .d = ATTN_V(576, 32, 512), .v_is_k = true, .n_head = 128, .n_head_kv = 1,
+      .n_tok = 1, .k_type = QTYPE_F16, .v_type = QTYPE_F16, .length = { 290 }, .first = { 0, 289 } },
+    { .what = "latent rows, prompt", .d = ATTN_V(72, 16, 64), .v_is_k = true, .n_head = 16, .n_head_kv = 1,
+      .n_tok = 40, .k_type = QTYPE_F16, .v_type = QTYPE_F16, .length = { 300 }, .first = { 0, 260 } },
+    { .what = "sinks, one token", .d = ATTN(64, 32, 0, 0, 0), .sinks = true, .n_head = 8, .n_head_kv = 2, .n_tok = 1,
+      .k_type = QTYPE_F16, .v_type = QTYPE_F16, .length = { 600 }, .first = { 0, 599 } },
+    { .what = "sinks and window, prompt", .d = ATTN(64, 16, 20, 0, 0), .sinks = true, .n_head = 8, .n_head_kv = 2,
+      .n_tok = 50, .k_type = QTYPE_F16, .v_type = QTYPE_F16, .length = { 50 } },
+    { .what = "sinks above sharp scores", .d = ATTN(16, 16, 0, 30.0f, 0), .sinks = true, .n_head = 2, .n_head_kv = 2,
+      .n_tok = 20, .k_type = QTYPE_F32, .v_type = QTYPE_F32, .length = { 20 } },
+    { .what = "temperature by position", .d = { 64, 16, 0, 0, 0, 0, 0.1f, 64, 0 }, .n_head = 4, .n_head_kv = 2,
+      .n_tok = 60, .k_type = QTYPE_F16, .v_type = QTYPE_F16, .length = { 300 }, .first = { 0, 230 } },
+    { .what = "temperature from the next position on, capped", .d = { 64, 16, 0, 0, 20, 0, 0.5f, 8, 1 }, .n_head = 4,
+      .n_head_kv = 2, .n_tok = 17, .k_type = QTYPE_F16, .v_type = QTYPE_F16, .length = { 17 } },
 };
 
 static void follows_the_definition(void **state) {
@@ -229,9 +269,9 @@ static void follows_the_definition(void **state) {
  * among pieces in another way. */
 static void neighbours_change_nothing(void **state) {
     (void)state;
-    struct attn_case c = { .what = "neighbours", .d = ATTN(72, 16, 0, 0.2f, 0), .n_head = 8, .n_head_kv = 2,
-                           .n_tok = 40, .k_type = QTYPE_F16, .v_type = QTYPE_F16, .length = { 560 },
-                           .first = { 0, 500 } };
+    const struct attn_case c = complete(&(struct attn_case){
+        .what = "neighbours", .d = ATTN(72, 16, 0, 0.2f, 0), .n_head = 8, .n_head_kv = 2, .n_tok = 40,
+        .k_type = QTYPE_F16, .v_type = QTYPE_F16, .length = { 560 }, .first = { 0, 500 } });
     static const char *const levels[] = { "scalar", "avx2", "avx512" };
     struct attn_data a = attn_data(&c);
     const size_t n = (size_t)c.d.head_dim * c.n_head;

@@ -1,10 +1,5 @@
-/* Every operation on every device, against the same operation in double, written here from its definition in graph.h.
- *
- * The bounds are those of float arithmetic: a sum of n products in any order errs by at most
- * (n + 1) * EPS * sum |a * b|, a rounded operation by EPS of its result. A device that rounds activations to int8 may
- * err by half a rounding step of each activation as well. Results of one device must not depend on the number of its
- * threads by a single bit. */
-#include "rig.h"
+/* Rows of tables, products, rotations and caches on every device. */
+#include "devices.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -12,49 +7,6 @@
 
 #include "base/cpu.h"
 #include "base/num.h"
-
-/* --- All devices --- */
-
-static const char *const levels[] = { "scalar", "avx2", "avx512", "native" };
-enum { MOST_THREADS = 3 };
-
-struct expected {
-    const char *what;
-    size_t n;
-    double *want, *bound; /* (n) */
-    double *int8_bound;   /* (n) for devices that round activations; NULL: the operation rounds nothing */
-};
-
-static struct expected expect(const char *what, size_t n) {
-    return (struct expected){ what, n, rig_data(n, sizeof(double)), rig_data(n, sizeof(double)), NULL };
-}
-
-static void check_cpu(const char *level, bool exact, build_fn *build, const void *arg, const struct expected *x) {
-    char what[200];
-    float *one = rig_data(x->n, sizeof *one), *more = rig_data(x->n, sizeof *more);
-    assert_true(cpu_limit(level));
-    for (unsigned threads = 1; threads <= MOST_THREADS; threads++) {
-        float *got = threads == 1 ? one : more;
-        rig_run(&(struct device){ "cpu", threads, exact }, build, arg, got, x->n * sizeof *got);
-        snprintf(what, sizeof what, "%s, cpu at %s%s, %u threads", x->what, level, exact ? ", exact" : "", threads);
-        check_close(what, got, x->want, !exact && x->int8_bound ? x->int8_bound : x->bound, x->n);
-        if (threads > 1 && memcmp(one, more, x->n * sizeof *one))
-            fail_msg("%s: not the bits of one thread", what);
-    }
-}
-
-/* Runs the case on all devices. */
-static void check(build_fn *build, const void *arg, const struct expected *x) {
-    float *got = rig_data(x->n, sizeof *got);
-    rig_run(&(struct device){ "ref", 1, true }, build, arg, got, x->n * sizeof *got);
-    char what[200];
-    snprintf(what, sizeof what, "%s, ref", x->what);
-    check_close(what, got, x->want, x->bound, x->n);
-    for (size_t i = 0; i < ARRAY_LEN(levels); i++) {
-        check_cpu(levels[i], true, build, arg, x);
-        check_cpu(levels[i], false, build, arg, x);
-    }
-}
 
 /* --- GET_ROWS --- */
 
@@ -83,96 +35,7 @@ static void get_rows_decodes(void **state) {
             x.want[k] = (double)c.scale * rows[(size_t)ids[k / c.n] * c.n + k % c.n];
             x.bound[k] = EPS * fabs(x.want[k]);
         }
-        check(build_get_rows, &c, &x);
-        rig_data_free(NULL);
-    }
-}
-
-/* --- NORM, ADD, GLU --- */
-
-struct rows_case { uint64_t n, rows; const float *a, *b; float eps; };
-
-static tensor_id build_norm(struct rig *r, const void *arg) {
-    const struct rows_case *c = arg;
-    tensor_id w = rig_weight(r, QTYPE_F32, c->n, 1, c->b, false);
-    return graph_norm(r->g, rig_f32(r, c->n, c->rows, c->a), w, NO_TENSOR,
-                      &(struct norm_desc){ .kind = NORM_RMS, .eps = c->eps });
-}
-
-static void rms_norm(void **state) {
-    (void)state;
-    static const uint64_t shapes[][2] = { { 1, 1 }, { 7, 3 }, { 33, 9 }, { 576, 2 }, { 2048, 1 } };
-    for (size_t i = 0; i < ARRAY_LEN(shapes); i++) {
-        struct rows_case c = { .n = shapes[i][0], .rows = shapes[i][1], .eps = i % 2 ? 1e-5f : 1e-6f };
-        float *a = random_f32(i, c.n * c.rows, i % 3 ? 1.0f : 1e-3f);
-        memset(a, 0, c.n * sizeof *a); /* a row of zeros stays zero */
-        c.a = a;
-        c.b = random_f32(i + 100, c.n, 2.0f);
-        struct expected x = expect("NORM", c.n * c.rows);
-        for (size_t r = 0; r < c.rows; r++) {
-            double sum = 0;
-            for (size_t k = 0; k < c.n; k++) sum += (double)a[r * c.n + k] * a[r * c.n + k];
-            for (size_t k = 0; k < c.n; k++) {
-                size_t at = r * c.n + k;
-                x.want[at] = a[at] / sqrt(sum / c.n + c.eps) * c.b[k];
-                /* Half of the sum's relative error, then mean, eps, root, quotient and two products. */
-                x.bound[at] = fabs(x.want[at]) * (0.5 * (c.n + 3) + 4) * EPS;
-            }
-        }
-        check(build_norm, &c, &x);
-        rig_data_free(NULL);
-    }
-}
-
-static tensor_id build_add(struct rig *r, const void *arg) {
-    const struct rows_case *c = arg;
-    tensor_id a = rig_f32(r, c->n, c->rows, c->a);
-    return graph_add(r->g, a, rig_f32(r, c->n, c->rows, c->b), 1);
-}
-
-static tensor_id build_glu(struct rig *r, const void *arg) {
-    const struct rows_case *c = arg;
-    tensor_id a = rig_f32(r, c->n, c->rows, c->a);
-    return graph_glu(r->g, a, rig_f32(r, c->n, c->rows, c->b), &(struct glu_desc){ .kind = GLU_SILU });
-}
-
-static const uint64_t flat_shapes[][2] = { { 1, 1 }, { 7, 3 }, { 16, 1 }, { 131, 67 }, { 8192, 5 } };
-
-static void add(void **state) {
-    (void)state;
-    for (size_t i = 0; i < ARRAY_LEN(flat_shapes); i++) {
-        struct rows_case c = { .n = flat_shapes[i][0], .rows = flat_shapes[i][1] };
-        c.a = random_f32(i, c.n * c.rows, 1.0f);
-        c.b = random_f32(i + 100, c.n * c.rows, 3.0f);
-        struct expected x = expect("ADD", c.n * c.rows);
-        for (size_t k = 0; k < x.n; k++) {
-            x.want[k] = (double)c.a[k] + c.b[k];
-            x.bound[k] = EPS * fabs(x.want[k]);
-        }
-        check(build_add, &c, &x);
-        rig_data_free(NULL);
-    }
-}
-
-static void glu(void **state) {
-    (void)state;
-    for (size_t i = 0; i < ARRAY_LEN(flat_shapes); i++) {
-        struct rows_case c = { .n = flat_shapes[i][0], .rows = flat_shapes[i][1] };
-        float *gate = random_f32(i, c.n * c.rows, 1.0f);
-        static const float edges[] = { 0.0f, -0.0f, 88.5f, -88.5f, 104.0f, -104.0f, 1e4f, -1e4f, 3e38f, -3e38f };
-        for (size_t k = 0; k < ARRAY_LEN(edges) && c.n * c.rows > 200; k++) gate[13 * k] = edges[k];
-        c.a = gate;
-        c.b = random_f32(i + 100, c.n * c.rows, 3.0f);
-        struct expected x = expect("GLU", c.n * c.rows);
-        for (size_t k = 0; k < x.n; k++) {
-            double g = gate[k], s = g / (1 + exp(-g));
-            x.want[k] = s * c.b[k];
-            /* exp (two units), sum, quotient, product; the last term is where results are denormal or exp(-g) is
-             * infinite: |g| * exp(-88) with g from -104 to -88. */
-            x.bound[k] = fabs(x.want[k]) * 8 * EPS + 1e-36 * fabs(c.b[k]);
-            if (fabs(x.want[k]) > 0x1.fffffep127) x.bound[k] = INFINITY; /* too large for float */
-        }
-        check(build_glu, &c, &x);
+        check_devices(build_get_rows, &c, &x);
         rig_data_free(NULL);
     }
 }
@@ -188,32 +51,10 @@ static tensor_id build_matmul(struct rig *r, const void *arg) {
     return graph_matmul(r->g, w, x, bias);
 }
 
-/* Largest |x| of the blocks of 32 that hold weight i: a device rounds blocks of 16 or 32 to steps of max / 127. */
-static double block_max(const float *x, size_t n, size_t i) {
-    double max = 0;
-    for (size_t k = i & ~(size_t)31; k < n && k < (i | 31) + 1; k++) max = fmax(max, fabs((double)x[k]));
-    return max;
-}
-
 static void expect_matmul(const struct matmul_case *c, const float *w, struct expected *x) {
-    x->int8_bound = rig_data(x->n, sizeof(double));
-    for (size_t t = 0; t < c->n_tok; t++) {
-        const float *v = c->x + t * c->n_in;
-        for (size_t o = 0; o < c->n_out; o++) {
-            double sum = 0, size = 0, step = 0;
-            for (size_t i = 0; i < c->n_in; i++) {
-                double product = (double)w[o * c->n_in + i] * v[i];
-                sum += product;
-                size += fabs(product);
-                step += fabs((double)w[o * c->n_in + i]) * block_max(v, c->n_in, i) / 127;
-            }
-            double bias = c->bias ? c->bias[o] : 0;
-            x->want[t * c->n_out + o] = sum + bias;
-            x->bound[t * c->n_out + o] = (c->n_in + 2) * EPS * (size + fabs(bias));
-            /* Types with a minimum multiply codes and minima apart, whose sizes can exceed the weight's several times
-             * before they cancel: float errors of 32 times the products' sum cover it. */
-            x->int8_bound[t * c->n_out + o] = 0.5 * step * 1.02 + 32 * (c->n_in + 2) * EPS * (size + step + fabs(bias));
-        }
+    for (size_t i = 0; i < x->n; i++) {
+        const size_t t = i / c->n_out, o = i % c->n_out;
+        expect_product(x, i, w + o * c->n_in, c->x + t * c->n_in, c->n_in, c->bias ? c->bias[o] : 0);
     }
 }
 
@@ -234,7 +75,7 @@ static void matmul(void **state) {
             c.bias = s % 2 ? random_f32(7, c.n_out, 1.0f) : NULL;
             struct expected x = expect(qtype_name(c.type), c.n_out * c.n_tok);
             expect_matmul(&c, w, &x);
-            check(build_matmul, &c, &x);
+            check_devices(build_matmul, &c, &x);
             rig_data_free(NULL);
         }
     }
@@ -283,7 +124,7 @@ static void rope(void **state) {
         c.x = random_f32(i, c.d.head_dim * c.n_head * c.n_tok, 1.0f);
         struct expected x = expect("ROPE", c.d.head_dim * c.n_head * c.n_tok);
         expect_rope(&c, &x);
-        check(build_rope, &c, &x);
+        check_devices(build_rope, &c, &x);
         rig_data_free(NULL);
     }
 }
@@ -322,8 +163,8 @@ static void kv_store_of(enum qtype type, uint64_t n) {
     }
     rig_run(&(struct device){ "ref", 1, true }, build_kv_store, &c, got, n * c.n_cells * size);
     assert_memory_equal(got, want, n * c.n_cells * size);
-    for (size_t l = 0; l < ARRAY_LEN(levels); l++) {
-        assert_true(cpu_limit(levels[l]));
+    for (size_t l = 0; l < N_LEVELS; l++) {
+        assert_true(cpu_limit(cpu_levels[l]));
         rig_run(&(struct device){ "cpu", 2, false }, build_kv_store, &c, got, n * c.n_cells * size);
         assert_memory_equal(got, want, n * c.n_cells * size);
     }
@@ -340,8 +181,7 @@ static void kv_store(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_teardown(get_rows_decodes, rig_data_free), cmocka_unit_test_teardown(rms_norm, rig_data_free),
-        cmocka_unit_test_teardown(add, rig_data_free),              cmocka_unit_test_teardown(glu, rig_data_free),
+        cmocka_unit_test_teardown(get_rows_decodes, rig_data_free),
         cmocka_unit_test_teardown(matmul, rig_data_free),           cmocka_unit_test_teardown(rope, rig_data_free),
         cmocka_unit_test_teardown(kv_store, rig_data_free),
     };

@@ -73,7 +73,7 @@ static struct shape shape_of(const struct cpu_dev *d, const struct graph *g, con
     s.tile_tokens = (uint32_t)max_u64(TILE_QUERIES / s.group, 1);
     s.n_queries = (uint32_t)max_u64(TILE_QUERIES, s.group);
     s.split = s.n_tok <= SPLIT_TOKENS || s.n_tok * s.n_kv_head < (uint64_t)PIECES_A_THREAD * pool_size(d->pool);
-    s.part = LANES + (uint32_t)round_up(s.d.head_dim, LANES);
+    s.part = LANES + (uint32_t)round_up(s.d.head_dim_v, LANES);
     return s;
 }
 
@@ -91,7 +91,7 @@ static bool layout_of(const struct shape *s, struct layout *l) {
     l->now = l->s + aligned_bytes((uint64_t)s->n_queries * CHUNK, sizeof(float));
     l->sum = l->now + aligned_bytes((uint64_t)s->n_queries * s->part, sizeof(float));
     l->row = l->sum + aligned_bytes((uint64_t)s->n_queries * s->part, sizeof(float));
-    l->all = l->row + aligned_bytes((uint64_t)RUN * s->d.head_dim, sizeof(float));
+    l->all = l->row + aligned_bytes((uint64_t)RUN * max_u64(s->d.head_dim, s->d.head_dim_v), sizeof(float));
     return true;
 }
 
@@ -170,6 +170,12 @@ static size_t query_at(const struct piece *p, uint32_t x, size_t *token) {
     return (size_t)(p->head + x / p->n_x) * group + in_head % group;
 }
 
+/* What the scores of a token at pos are multiplied with. */
+static float score_scale(const struct attn_desc *d, int64_t pos) {
+    if (d->temp_beta == 0 || pos < 0) return d->scale;
+    return d->scale * (1 + d->temp_beta * logf(1 + (float)((pos + d->temp_offset) / d->temp_span)));
+}
+
 /* Scale goes into the queries: one product a number instead of one a score. */
 static void gather_queries(const struct piece *p) {
     const struct shape *s = &p->a->s;
@@ -177,7 +183,8 @@ static void gather_queries(const struct piece *p) {
     for (uint32_t x = 0; x < p->n_heads * p->n_x; x++) {
         size_t token, head = query_at(p, x, &token);
         const float *from = q + (token * s->n_head + head) * s->d.head_dim;
-        for (uint32_t i = 0; i < s->d.head_dim; i++) p->q[(size_t)x * s->d.head_dim + i] = from[i] * s->d.scale;
+        const float scale = score_scale(&s->d, src_i32(p->a->r->p, p->a->r->op, 3)[token]);
+        for (uint32_t i = 0; i < s->d.head_dim; i++) p->q[(size_t)x * s->d.head_dim + i] = from[i] * scale;
     }
 }
 
@@ -187,7 +194,7 @@ struct run { const uint8_t *rows; int64_t n; };
 /* Positions at .. of a sequence up to end, the page's end or a run's rows; no rows when at is end. */
 static struct run run_at(const struct piece *p, unsigned src, int64_t at, int64_t end) {
     const struct cpu_run *r = p->a->r;
-    const struct tensor *cache = src_tensor(r->p, r->op, src); // (head_dim * n_kv_head, n_cells)
+    const struct tensor *cache = src_tensor(r->p, r->op, src); // (head_dim or more * n_kv_head, n_cells)
     const uint64_t page = p->a->s.d.page, row_bytes = tensor_row_bytes(cache);
     if (at >= end) return (struct run){ NULL, 0 };
     const uint64_t most = p->n_heads > 1 ? SHARED_RUN : RUN;
@@ -214,7 +221,8 @@ static void pass_over(const struct piece *p, unsigned src, int64_t begin, int64_
     const struct kern *kern = &r->d->kern;
     const struct shape *s = &p->a->s;
     const struct tensor *cache = src_tensor(r->p, r->op, src);
-    const size_t dim = s->d.head_dim, row_bytes = tensor_row_bytes(cache), head_bytes = row_bytes / s->n_kv_head;
+    const size_t dim = src == 1 ? s->d.head_dim : s->d.head_dim_v;
+    const size_t row_bytes = tensor_row_bytes(cache), head_bytes = row_bytes / s->n_kv_head;
     const bool widen = cache->type != QTYPE_F32 && p->n_x >= WIDEN_FROM;
     struct run now = run_at(p, src, begin, end), next;
     for (int64_t at = begin; at < end; at += now.n, now = next) {
@@ -278,16 +286,22 @@ static void merge(const struct attention *a, float *sum, const float *next) {
     if (next[1] == 0) return;
     const float max = sum[1] > 0 ? fmaxf(sum[0], next[0]) : next[0];
     const float keep = sum[1] > 0 ? expf(sum[0] - max) : 0, take = expf(next[0] - max);
-    a->r->d->kern.blend(sum + LANES, keep, next + LANES, take, a->s.d.head_dim);
+    a->r->d->kern.blend(sum + LANES, keep, next + LANES, take, a->s.d.head_dim_v);
     sum[1] = keep * sum[1] + take * next[1];
     sum[0] = max;
 }
 
-/* The token's and head's place in the result; a token that sees nothing gets zeros. */
+/* The token's and head's place in the result; a token that sees nothing gets zeros. A head's sink is one score more in
+ * the sum, without a value. */
 static void put(const struct attention *a, size_t token, size_t head, const float *sum) {
-    const uint32_t dim = a->s.d.head_dim;
-    float *out = dst_f32(a->r->p, a->r->op) + (token * a->s.n_head + head) * dim;
-    const float inv = sum[1] > 0 ? 1 / sum[1] : 0;
+    const struct cpu_run *r = a->r;
+    const uint32_t dim = a->s.d.head_dim_v;
+    float *out = dst_f32(r->p, r->op) + (token * a->s.n_head + head) * dim;
+    float inv = sum[1] > 0 ? 1 / sum[1] : 0;
+    if (sum[1] > 0 && r->op->src[6] != NO_TENSOR) {
+        const float sink = src_f32(r->p, r->op, 6)[head], max = fmaxf(sum[0], sink), keep = expf(sum[0] - max);
+        inv = keep / (sum[1] * keep + expf(sink - max));
+    }
     for (uint32_t i = 0; i < dim; i++) out[i] = sum[LANES + i] * inv;
 }
 

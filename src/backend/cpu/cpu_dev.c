@@ -49,29 +49,25 @@ static void run_matmul(struct cpu_run *r) {
     cpu_matmul(&r->d->kern, r->d->pool, &m, r->scratch, r->d->exact);
 }
 
-/* What the device runs. A kind that is not here it leaves to others. */
+/* A row for every operation. */
 static const struct { void (*run)(struct cpu_run *r); cpu_scratch_fn *scratch; } bodies[OP_KINDS] = {
     [OP_GET_ROWS] = { cpu_get_rows, NULL },
     [OP_NORM] = { cpu_norm, NULL },
     [OP_MATMUL] = { run_matmul, matmul_scratch },
+    [OP_MATMUL_ID] = { cpu_matmul_id_op, cpu_matmul_id_op_scratch },
     [OP_ADD] = { cpu_add, NULL },
     [OP_SCALE] = { cpu_scale, NULL },
     [OP_GATE_ROWS] = { cpu_gate_rows, NULL },
     [OP_GLU] = { cpu_glu, NULL },
+    [OP_SLICE] = { cpu_slice, NULL },
+    [OP_CONCAT] = { cpu_concat, NULL },
     [OP_ROPE] = { cpu_rope, cpu_rope_scratch },
     [OP_KV_STORE] = { cpu_kv_store, NULL },
     [OP_ATTENTION] = { cpu_attention, cpu_attention_scratch },
+    [OP_PICK_EXPERTS] = { cpu_pick_experts, cpu_experts_scratch },
+    [OP_WEIGH_EXPERTS] = { cpu_weigh_experts, cpu_experts_scratch },
+    [OP_SUM_EXPERTS] = { cpu_sum_experts, NULL },
 };
-
-static bool supports(struct backend *b, const struct graph *g, const struct op *op) {
-    if (op->kind == OP_ATTENTION) {
-        const struct attn_desc *d = &op->attn;
-        const struct tensor *k = graph_tensor(g, op->src[1]), *v = graph_tensor(g, op->src[2]);
-        if (d->head_dim_v != d->head_dim || d->temp_beta != 0 || op->src[6] != NO_TENSOR || k->ne[0] != v->ne[0])
-            return false;
-    }
-    return bodies[op->kind].run && host_supports(b, g, op);
-}
 
 static uint64_t scratch_bytes(struct backend *b, const struct graph *g) {
     uint64_t most = 0;
@@ -101,7 +97,7 @@ static const struct backend_ops ops = {
     .upload = host_upload,
     .download = host_download,
     .weight_bytes = host_weight_bytes,
-    .supports = supports,
+    .supports = host_supports,
     .scratch_bytes = scratch_bytes,
     .compile = host_compile,
     .program_free = host_program_free,

@@ -1,6 +1,7 @@
 /* Operations whose numbers depend on few others: rows picked or stored, sums, gates, norms. */
 #include <assert.h>
 #include <math.h>
+#include <string.h>
 
 #include "backend/cpu/cpu_ops.h"
 #include "base/num.h"
@@ -120,7 +121,10 @@ void cpu_gate_rows(struct cpu_run *r) {
 
 /* --- Gated units --- */
 
-enum { GLU_RUN = 256 };
+enum {
+    GLU_RUN = 256,
+    GELU_CAP = 256, /* of g^2 in gelu's sigmoid, which is 0 or 1 to the last bit long before: keeps it finite */
+};
 
 /* Brings n <= GLU_RUN gates to the form silu(g) * u, for the kernel that has it. */
 static void glu_by_silu(const struct cpu_run *r, const float *gate, const float *up, float *out, size_t n) {
@@ -132,7 +136,7 @@ static void glu_by_silu(const struct cpu_run *r, const float *gate, const float 
             g[i] = d->alpha * fminf(gate[i], d->limit);
             u[i] = (fmaxf(fminf(upper, d->limit), -d->limit) + 1) / d->alpha;
         } else if (d->kind == GLU_GELU_TANH) { /* g sigmoid(b g), b = 2 sqrt(2 / pi) (1 + 0.044715 g^2) */
-            const float b = 1.595769122f + 0.0713548163f * gate[i] * gate[i];
+            const float b = 1.595769122f + 0.0713548163f * fminf(gate[i] * gate[i], GELU_CAP);
             g[i] = b * gate[i];
             u[i] = upper / b;
         } else {
@@ -145,8 +149,9 @@ static void glu_by_silu(const struct cpu_run *r, const float *gate, const float 
 
 static void glu_plain(const struct cpu_run *r, const float *gate, const float *up, float *out, size_t n) {
     for (size_t i = 0; i < n; i++) {
-        const float g = gate[i], upper = up ? up[i] : 1;
-        const float act = r->op->glu.kind == GLU_RELU2 ? fmaxf(g, 0) * g : 0.5f * g * (1 + erff(g * 0.707106781f));
+        const float g = gate[i], positive = fmaxf(g, 0), upper = up ? up[i] : 1;
+        const float act = r->op->glu.kind == GLU_RELU2 ? positive * positive
+                                                       : 0.5f * g * (1 + erff(g * 0.707106781f /* 1 / sqrt(2) */));
         out[i] = act * upper;
     }
 }
@@ -169,6 +174,39 @@ static void glu(void *arg, size_t begin, size_t end, unsigned thread) {
 }
 
 void cpu_glu(struct cpu_run *r) { pool_run(r->d->pool, n_numbers(r), EXP_PIECE, glu, r); }
+
+/* --- Rows cut and joined --- */
+
+static void slice(void *arg, size_t begin, size_t end, unsigned thread) {
+    (void)thread;
+    const struct cpu_run *r = arg;
+    const struct slice_desc *d = &r->op->slice;
+    const float *x = src_f32(r->p, r->op, 0) + d->first;
+    for (size_t i = begin; i < end; i++)
+        memcpy(dst_f32(r->p, r->op) + i * d->count, x + i * d->group, d->count * sizeof *x);
+}
+
+void cpu_slice(struct cpu_run *r) {
+    pool_run(r->d->pool, n_numbers(r) / r->op->slice.group, rows_in_piece(r->op->slice.count), slice, r);
+}
+
+static void concat(void *arg, size_t begin, size_t end, unsigned thread) {
+    (void)thread;
+    const struct cpu_run *r = arg;
+    const size_t n_a = r->op->concat.group_a, n_b = r->op->concat.group_b;
+    const float *a = src_f32(r->p, r->op, 0), *b = src_f32(r->p, r->op, 1);
+    const size_t share = n_numbers(r) / n_a / (tensor_numbers(src_tensor(r->p, r->op, 1)) / n_b); /* see graph_concat */
+    for (size_t i = begin; i < end; i++) {
+        float *out = dst_f32(r->p, r->op) + i * (n_a + n_b);
+        memcpy(out, a + i * n_a, n_a * sizeof *out);
+        memcpy(out + n_a, b + i / share * n_b, n_b * sizeof *out);
+    }
+}
+
+void cpu_concat(struct cpu_run *r) {
+    const struct concat_desc *d = &r->op->concat;
+    pool_run(r->d->pool, n_numbers(r) / d->group_a, rows_in_piece(d->group_a + d->group_b), concat, r);
+}
 
 /* --- Caches --- */
 

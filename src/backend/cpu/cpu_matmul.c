@@ -16,8 +16,10 @@ enum {
     PIECE_BYTES = 1 << 16, /* weights of a piece of work of the rows kernels: far above the cost of handing it out */
     CHUNK_UNITS = 16,      /* units of a panel that are unpacked at once: 96 KiB, beside the tile in a 512 KiB cache */
     CHUNK_F32 = 512,       /* inner length of a float panel: 64 KiB */
-    FEW_TOKENS_INT8 = 4,   /* up to here the rows kernels are faster; docs/kernels.md */
+    FEW_TOKENS_INT8 = ROWS_TOKENS, /* up to here the rows kernels are faster, in one go; docs/kernels.md */
     FEW_TOKENS_FLOAT = 8,
+    GATHER = 256,          /* numbers of each token of a tile that are gathered at once */
+    EDGE_ROWS = 256,       /* results of a rows kernel that wait beside the matrix for their places */
 };
 
 /* What the loop bodies share. */
@@ -29,7 +31,6 @@ struct run {
     size_t n_units;        /* of a row */
     struct x_unit *x8;     /* tiles of [n_units][tokens of the tile] */
     float *xf;             /* tiles of [n_in][TILE_TOKENS] */
-    unsigned tile;         /* tokens in a tile of x8 */
     uint8_t *slots;        /* one for each thread */
     size_t slot_bytes;
 };
@@ -58,22 +59,58 @@ static const uint8_t *weight_row(const struct matmul *m, size_t row) {
     return (const uint8_t *)m->w + row * m->row_bytes;
 }
 
-static void add_bias(const struct matmul *m, size_t begin, size_t end) {
-    if (!m->bias) return;
-    for (size_t t = 0; t < m->n_tok; t++)
-        for (size_t o = begin; o < end; o++) m->out[t * m->out_stride + o] += m->bias[o];
+static const float *x_row(const struct matmul *m, size_t t) {
+    return m->x + (m->pick ? m->pick[t] / m->share : t) * m->x_stride;
 }
 
-/* Copies the part of a tile that lies in the matrix; tiles at its lower edge are computed beside it. */
-static void copy_tile(const float *from, size_t from_stride, float *to, size_t to_stride, size_t n_tok, size_t n_rows) {
-    for (size_t t = 0; t < n_tok; t++) memcpy(to + t * to_stride, from + t * from_stride, n_rows * sizeof(float));
+static float *out_row(const struct matmul *m, size_t t) { return m->out + (m->pick ? m->pick[t] : t) * m->out_stride; }
+
+static void add_bias(const struct matmul *m, size_t begin, size_t end) {
+    for (size_t t = 0; m->bias && t < m->n_tok; t++) {
+        float *out = out_row(m, t);
+        for (size_t o = begin; o < end; o++) out[o] += m->bias[o];
+    }
+}
+
+/* A tile's place: n_tok tokens from t on, n_rows rows from row on. Tiles at the matrix's lower edge, and those whose
+ * tokens do not follow each other, are computed beside it. */
+struct tile_place { const struct matmul *m; size_t t, n_tok, row, n_rows; };
+
+static void copy_in(const struct tile_place *p, float *tile, size_t stride) {
+    for (size_t i = 0; i < p->n_tok; i++)
+        memcpy(tile + i * stride, out_row(p->m, p->t + i) + p->row, p->n_rows * sizeof *tile);
+}
+
+static void copy_out(const struct tile_place *p, const float *tile, size_t stride) {
+    for (size_t i = 0; i < p->n_tok; i++)
+        memcpy(out_row(p->m, p->t + i) + p->row, tile + i * stride, p->n_rows * sizeof *tile);
 }
 
 /* --- Few tokens --- */
 
 static size_t rows_grain(const struct matmul *m) { return round_up(PIECE_BYTES / max_u64(m->row_bytes, 1) + 1, 16); }
 
-/* x8 holds one tile of all tokens, or xf is NULL and the floats are read in place. */
+/* Runs a rows kernel on tokens t .. of the rows from `row` on. */
+static void run_rows(const struct matmul *m, rows_fn *kernel, struct rows_job *j, size_t t, size_t row) {
+    if (!m->pick || j->n_tok == 1) {
+        j->out = out_row(m, t) + row;
+        j->out_stride = m->out_stride;
+        kernel(j);
+        return;
+    }
+    float edge[ROWS_TOKENS * EDGE_ROWS];
+    struct rows_job part = *j;
+    part.out = edge;
+    part.out_stride = EDGE_ROWS;
+    for (size_t r = 0; r < j->n_rows; r += EDGE_ROWS) {
+        part.w = j->w + r * j->row_bytes;
+        part.n_rows = min_u64(j->n_rows - r, EDGE_ROWS);
+        kernel(&part);
+        copy_out(&(struct tile_place){ m, t, j->n_tok, row + r, part.n_rows }, edge, EDGE_ROWS);
+    }
+}
+
+/* x8 holds one tile of all tokens, or is NULL and the floats are read in place. */
 static void rows_body(void *arg, size_t begin, size_t end, unsigned thread) {
     const struct run *a = arg;
     const struct matmul *m = a->m;
@@ -83,9 +120,8 @@ static void rows_body(void *arg, size_t begin, size_t end, unsigned thread) {
             .w = weight_row(m, begin), .row_bytes = m->row_bytes, .n_rows = end - begin, .n_in = m->n_in,
             .x = a->x8 ? (const void *)(a->x8 + t * a->n_units) : m->x + t * m->x_stride, .x_stride = m->x_stride,
             .n_tok = (unsigned)min_u64(m->n_tok - t, ROWS_TOKENS),
-            .out = m->out + t * m->out_stride + begin, .out_stride = m->out_stride,
         };
-        a->k->rows[m->type](&j);
+        run_rows(m, a->k->rows[m->type], &j, t, begin);
     }
     add_bias(m, begin, end);
 }
@@ -101,9 +137,8 @@ static void decoded_rows_body(void *arg, size_t begin, size_t end, unsigned thre
             struct rows_job j = {
                 .w = (const uint8_t *)row, .n_rows = 1, .n_in = m->n_in, .x = m->x + t * m->x_stride,
                 .x_stride = m->x_stride, .n_tok = (unsigned)min_u64(m->n_tok - t, ROWS_TOKENS),
-                .out = m->out + t * m->out_stride + o, .out_stride = m->out_stride,
             };
-            a->k->rows[QTYPE_F32](&j);
+            run_rows(m, a->k->rows[QTYPE_F32], &j, t, o);
         }
     }
     add_bias(m, begin, end);
@@ -116,10 +151,10 @@ static void round_body(void *arg, size_t begin, size_t end, unsigned thread) {
     const struct matmul *m = a->m;
     (void)thread;
     for (size_t t = begin; t < end; t++) {
-        size_t first = t / a->tile * a->tile, width = min_u64(m->n_tok - first, a->tile);
+        size_t first = t / TILE_TOKENS * TILE_TOKENS, width = min_u64(m->n_tok - first, TILE_TOKENS);
         struct x_unit *x = a->x8 + first * a->n_units + (t - first);
         for (size_t u = 0; u < a->n_units; u++)
-            a->k->round(m->x + t * m->x_stride + u * UNIT, min_u64(m->n_in - u * UNIT, UNIT), a->form, x + u * width);
+            a->k->round(x_row(m, t) + u * UNIT, min_u64(m->n_in - u * UNIT, UNIT), a->form, x + u * width);
     }
 }
 
@@ -129,18 +164,18 @@ static void panel_times_tokens(const struct run *a, const struct panel_unit *w, 
     const struct matmul *m = a->m;
     tile_fn *tile = a->form->sub == 16 ? a->k->tile16 : a->k->tile32;
     float edge[TILE_TOKENS * PANEL_ROWS];
-    for (size_t t = 0; t < m->n_tok; t += a->tile) {
-        size_t n_tok = min_u64(m->n_tok - t, a->tile);
-        float *out = m->out + t * m->out_stride + row;
-        bool whole = n_rows == PANEL_ROWS;
+    for (size_t t = 0; t < m->n_tok; t += TILE_TOKENS) {
+        size_t n_tok = min_u64(m->n_tok - t, TILE_TOKENS);
+        const struct tile_place at = { m, t, n_tok, row, n_rows };
+        bool whole = n_rows == PANEL_ROWS && !m->pick;
         struct tile_job j = {
             .w = w, .x = a->x8 + t * a->n_units + p->first * n_tok, .n_units = p->n_units, .x_tokens = n_tok,
             .n_tok = (unsigned)n_tok, .form = a->form, .add = p->first > 0,
-            .out = whole ? out : edge, .out_stride = whole ? m->out_stride : PANEL_ROWS,
+            .out = whole ? out_row(m, t) + row : edge, .out_stride = whole ? m->out_stride : PANEL_ROWS,
         };
-        if (!whole && j.add) copy_tile(out, m->out_stride, edge, PANEL_ROWS, n_tok, n_rows);
+        if (!whole && j.add) copy_in(&at, edge, PANEL_ROWS);
         tile(&j);
-        if (!whole) copy_tile(edge, PANEL_ROWS, out, m->out_stride, n_tok, n_rows);
+        if (!whole) copy_out(&at, edge, PANEL_ROWS);
     }
 }
 
@@ -190,20 +225,20 @@ static void float_body(void *arg, size_t begin, size_t end, unsigned thread) {
     const struct run *a = arg;
     const struct matmul *m = a->m;
     float *panel = (float *)(a->slots + thread * a->slot_bytes), edge[TILE_TOKENS * F32_ROWS];
-    bool whole = end - begin == F32_ROWS;
+    bool whole = end - begin == F32_ROWS && !m->pick;
     for (size_t k = 0; k < m->n_in; k += CHUNK_F32) {
         size_t n_k = min_u64(m->n_in - k, CHUNK_F32);
         pack_rows(a, begin, end - begin, k, n_k, panel);
         for (size_t t = 0; t < m->n_tok; t += TILE_TOKENS) {
-            float *out = m->out + t * m->out_stride + begin;
+            const struct tile_place at = { m, t, min_u64(m->n_tok - t, TILE_TOKENS), begin, end - begin };
             struct f32_tile_job j = {
                 .w = panel, .x = a->xf + t * m->n_in + k * TILE_TOKENS, .n_k = n_k,
-                .n_tok = (unsigned)min_u64(m->n_tok - t, TILE_TOKENS), .add = k > 0,
-                .out = whole ? out : edge, .out_stride = whole ? m->out_stride : F32_ROWS,
+                .n_tok = (unsigned)at.n_tok, .add = k > 0,
+                .out = whole ? out_row(m, t) + begin : edge, .out_stride = whole ? m->out_stride : F32_ROWS,
             };
-            if (!whole && j.add) copy_tile(out, m->out_stride, edge, F32_ROWS, j.n_tok, end - begin);
+            if (!whole && j.add) copy_in(&at, edge, F32_ROWS);
             a->k->tile_f32(&j);
-            if (!whole) copy_tile(edge, F32_ROWS, out, m->out_stride, j.n_tok, end - begin);
+            if (!whole) copy_out(&at, edge, F32_ROWS);
         }
     }
     add_bias(m, begin, end);
@@ -215,7 +250,6 @@ static void run_int8(struct run *a, struct pool *pool, uint8_t *scratch) {
     const struct matmul *m = a->m;
     bool few = m->n_tok <= FEW_TOKENS_INT8;
     a->x8 = (struct x_unit *)scratch;
-    a->tile = few ? ROWS_TOKENS : TILE_TOKENS;
     a->slots = scratch + m->n_tok * a->n_units * sizeof(struct x_unit);
     a->slot_bytes = int8_slot_bytes();
     if (few) round_body(a, 0, m->n_tok, 0);
@@ -244,4 +278,173 @@ void cpu_matmul(const struct kern *k, struct pool *pool, const struct matmul *m,
     if (!m->n_tok || !m->n_out) return;
     if (!exact && cpu_matmul_is_int8(k, m->type)) run_int8(&a, pool, scratch);
     else run_float(&a, pool, scratch);
+}
+
+/* --- Several matrices --- */
+
+/* The slots that one matrix is multiplied with: n from `begin` on in the order of the matrices; tile: how many tiles of
+ * TILE_TOKENS come before them. */
+struct group { uint32_t matrix, begin, n, tile; };
+
+/* Where things lie in the scratch, in bytes; slots are those of the threads. */
+struct id_layout { uint64_t order, groups, x, slots, all; };
+
+/* What the loop bodies share; one.m is the product with one matrix, copied and filled in for each. */
+struct id_run {
+    struct run one;
+    const struct matmul_id *m;
+    uint32_t *order;       /* (n_slot) slots, by matrix */
+    struct group *groups;  /* (n_groups) */
+    size_t n_groups, grain, pieces; /* pieces of `grain` rows: of a matrix */
+    bool int8;
+};
+
+/* Returns the size, UINT64_MAX if it is beyond all memory. Behind the order of the slots there is a word for each
+ * matrix. */
+static uint64_t id_layout(const struct matmul_id *m, bool int8, unsigned n_threads, struct id_layout *l) {
+    const uint64_t n_in = m->each.n_in, groups = min_u64(m->n_mat, m->n_slot);
+    const uint64_t most_tiles = m->n_slot / TILE_TOKENS + groups;
+    uint64_t x_bytes;
+    bool fits = int8 ? mul_u64(m->n_slot, units_of(n_in) * sizeof(struct x_unit), &x_bytes)
+                     : mul_u64(most_tiles * TILE_TOKENS, n_in * sizeof(float), &x_bytes);
+    if (!fits || x_bytes > INT64_MAX || m->n_slot > INT32_MAX || m->n_mat > INT32_MAX) return UINT64_MAX;
+    l->order = 0;
+    l->groups = l->order + round_up((m->n_slot + m->n_mat) * sizeof(uint32_t), 64);
+    l->x = l->groups + round_up(groups * sizeof(struct group), 64);
+    l->slots = l->x + round_up(x_bytes, 64);
+    return l->all = l->slots + n_threads * (int8 ? int8_slot_bytes() : float_slot_bytes(n_in));
+}
+
+uint64_t cpu_matmul_id_scratch(const struct matmul_id *m, unsigned n_threads, bool exact) {
+    struct id_layout l;
+    const uint64_t as_float = id_layout(m, false, n_threads, &l);
+    if (exact || !int8_form(m->each.type)->sub) return as_float;
+    return max_u64(as_float, id_layout(m, true, n_threads, &l));
+}
+
+static size_t matrix_of(const struct matmul_id *m, size_t slot) {
+    assert(!m->ids || (m->ids[slot] >= 0 && (size_t)m->ids[slot] < m->n_mat));
+    return m->ids ? (size_t)m->ids[slot] : slot % m->n_mat;
+}
+
+/* Sorts the slots by matrix, slots of one matrix in their order, and lists the matrices that have any. */
+static void group_slots(struct id_run *a) {
+    const struct matmul_id *m = a->m;
+    uint32_t *next = a->order + m->n_slot; /* (n_mat): how many name each, then where the next of them goes */
+    uint32_t begin = 0, tile = 0;
+    memset(next, 0, m->n_mat * sizeof *next);
+    for (size_t i = 0; i < m->n_slot; i++) next[matrix_of(m, i)]++;
+    for (size_t i = 0; i < m->n_mat; i++) {
+        const uint32_t n = next[i];
+        next[i] = begin;
+        if (n) a->groups[a->n_groups++] = (struct group){ (uint32_t)i, begin, n, tile };
+        begin += n;
+        tile += (uint32_t)div_up(n, TILE_TOKENS);
+    }
+    for (size_t i = 0; i < m->n_slot; i++) a->order[next[matrix_of(m, i)]++] = (uint32_t)i;
+}
+
+/* The product with a group's matrix. */
+static struct matmul product_of(const struct id_run *a, const struct group *g) {
+    struct matmul m = a->m->each;
+    m.w = weight_row(&m, g->matrix * m.n_out);
+    m.n_tok = g->n;
+    m.pick = a->order + g->begin;
+    if (m.bias) m.bias += g->matrix * m.n_out;
+    return m;
+}
+
+/* The run of that product, with the group's activations. */
+static struct run run_of(const struct id_run *a, const struct group *g, const struct matmul *m) {
+    struct run one = a->one;
+    one.m = m;
+    if (a->int8) one.x8 += g->begin * one.n_units;
+    else one.xf += g->tile * TILE_TOKENS * m->n_in;
+    return one;
+}
+
+static bool is_few(const struct id_run *a, const struct group *g) {
+    return g->n <= (a->int8 ? FEW_TOKENS_INT8 : FEW_TOKENS_FLOAT);
+}
+
+/* Brings tile `tile` of a group of floats into one place: rows behind each other for the rows kernels, else packed. */
+static void gather_tile(const struct run *one, size_t tile, bool few) {
+    const struct matmul *m = one->m;
+    const size_t t = tile * TILE_TOKENS, n = min_u64(m->n_tok - t, TILE_TOKENS);
+    float rows[TILE_TOKENS * GATHER], *to = one->xf + t * m->n_in;
+    for (size_t i = 0; few && i < n; i++) memcpy(to + i * m->n_in, x_row(m, t + i), m->n_in * sizeof *to);
+    for (size_t k = 0; !few && k < m->n_in; k += GATHER) {
+        struct pack_f32_job j = {
+            .rows = rows, .stride = GATHER, .n_rows = n, .n_k = min_u64(m->n_in - k, GATHER), .width = TILE_TOKENS,
+            .out = to + k * TILE_TOKENS,
+        };
+        for (size_t i = 0; i < n; i++) memcpy(rows + i * GATHER, x_row(m, t + i) + k, j.n_k * sizeof *rows);
+        one->k->pack_f32(&j);
+    }
+}
+
+/* The last group that begins at this tile or before. */
+static const struct group *group_of_tile(const struct id_run *a, size_t tile) {
+    size_t low = 0, high = a->n_groups;
+    while (high - low > 1) {
+        const size_t middle = (low + high) / 2;
+        if (a->groups[middle].tile <= tile) low = middle;
+        else high = middle;
+    }
+    return &a->groups[low];
+}
+
+/* Tiles of all groups: rounded or gathered. */
+static void id_prepare(void *arg, size_t begin, size_t end, unsigned thread) {
+    const struct id_run *a = arg;
+    for (size_t i = begin; i < end; i++) {
+        const struct group *g = group_of_tile(a, i);
+        const struct matmul m = product_of(a, g);
+        struct run one = run_of(a, g, &m);
+        const size_t tile = i - g->tile, t = tile * TILE_TOKENS;
+        if (a->int8) round_body(&one, t, min_u64(t + TILE_TOKENS, m.n_tok), thread);
+        else gather_tile(&one, tile, is_few(a, g));
+    }
+}
+
+/* Pieces of all matrices. */
+static void id_multiply(void *arg, size_t begin, size_t end, unsigned thread) {
+    const struct id_run *a = arg;
+    for (size_t i = begin; i < end; i++) {
+        const struct group *g = &a->groups[i / a->pieces];
+        const size_t first = i % a->pieces * a->grain, last = min_u64(first + a->grain, a->m->each.n_out);
+        struct matmul m = product_of(a, g);
+        struct run one = run_of(a, g, &m);
+        if (is_few(a, g)) {
+            if (!a->int8) m.x = one.xf, m.x_stride = m.n_in;
+            (a->int8 || qtype_is_float(m.type) ? rows_body : decoded_rows_body)(&one, first, last, thread);
+            continue;
+        }
+        const size_t rows = a->int8 ? PANEL_ROWS : F32_ROWS;
+        for (size_t r = first; r < last; r += rows)
+            (a->int8 ? panel_body : float_body)(&one, r, min_u64(r + rows, last), thread);
+    }
+}
+
+void cpu_matmul_id(const struct kern *k, struct pool *pool, const struct matmul_id *m, void *scratch, bool exact) {
+    const struct matmul *each = &m->each;
+    uint8_t *at = scratch;
+    struct id_layout l;
+    struct id_run a = { .m = m, .int8 = !exact && cpu_matmul_is_int8(k, each->type) };
+    a.one = (struct run){
+        .k = k, .form = int8_form(each->type), .info = qtype_info(each->type), .n_units = units_of(each->n_in),
+    };
+    id_layout(m, a.int8, pool_size(pool), &l); /* fits, or compile would have failed */
+    a.order = (uint32_t *)(void *)(at + l.order);
+    a.groups = (struct group *)(void *)(at + l.groups);
+    if (a.int8) a.one.x8 = (struct x_unit *)(void *)(at + l.x);
+    else a.one.xf = (float *)(void *)(at + l.x);
+    a.one.slots = at + l.slots;
+    a.one.slot_bytes = a.int8 ? int8_slot_bytes() : float_slot_bytes(each->n_in);
+    group_slots(&a);
+    a.grain = round_up(rows_grain(each), F32_ROWS);
+    a.pieces = div_up(each->n_out, a.grain);
+    const struct group *last = &a.groups[a.n_groups - 1];
+    pool_run(pool, last->tile + div_up(last->n, TILE_TOKENS), 1, id_prepare, &a);
+    pool_run(pool, a.n_groups * a.pieces, 1, id_multiply, &a);
 }

@@ -25,6 +25,16 @@ struct matmul {
     const float *bias;   /* (n_out), or NULL */
     float *out;          /* (n_tok, n_out), does not overlap x */
     size_t out_stride;   /* floats */
+    const uint32_t *pick; /* (n_tok): token t is row pick[t] / share of x and row pick[t] of out; NULL: row t of both */
+    uint32_t share;
+};
+
+/* Products with several matrices of one shape. Slot i of a list is multiplied with matrix ids[i], or i % n_mat without
+ * ids; it is row i of out, and row i / share of x. */
+struct matmul_id {
+    struct matmul each;   /* w: the first matrix, others behind it; bias (n_mat, n_out); n_tok and pick are not used */
+    const int32_t *ids;   /* (n_slot), each below n_mat, or NULL */
+    size_t n_slot, n_mat; /* slots of all tokens */
 };
 
 /* Bytes of scratch that cpu_matmul needs for such a product with a pool of n_threads; grows with n_in, n_tok and
@@ -32,6 +42,10 @@ struct matmul {
 size_t cpu_matmul_scratch(enum qtype type, size_t n_in, size_t n_tok, unsigned n_threads, bool exact);
 /* scratch: at least cpu_matmul_scratch bytes, aligned to 64, overwritten. One call at a time for a pool. */
 void cpu_matmul(const struct kern *k, struct pool *pool, const struct matmul *m, void *scratch, bool exact);
+/* The same for cpu_matmul_id; UINT64_MAX if no machine has so much. */
+uint64_t cpu_matmul_id_scratch(const struct matmul_id *m, unsigned n_threads, bool exact);
+/* Slots are grouped by matrix; each matrix that is named is read once, the others not at all. */
+void cpu_matmul_id(const struct kern *k, struct pool *pool, const struct matmul_id *m, void *scratch, bool exact);
 /* Whether cpu_matmul takes the int8 way for this type when not exact. */
 bool cpu_matmul_is_int8(const struct kern *k, enum qtype type);
 #endif

@@ -23,7 +23,7 @@ struct cpu_run {
 
 /* Scratch memory in bytes; saturates. Operations without such a function need none. */
 typedef uint64_t cpu_scratch_fn(const struct cpu_dev *d, const struct graph *g, const struct op *op);
-cpu_scratch_fn cpu_attention_scratch, cpu_rope_scratch;
+cpu_scratch_fn cpu_attention_scratch, cpu_rope_scratch, cpu_matmul_id_op_scratch, cpu_experts_scratch;
 
 void cpu_attention(struct cpu_run *r);
 void cpu_rope(struct cpu_run *r);
@@ -33,5 +33,11 @@ void cpu_add(struct cpu_run *r);
 void cpu_glu(struct cpu_run *r);
 void cpu_scale(struct cpu_run *r);
 void cpu_gate_rows(struct cpu_run *r);
+void cpu_slice(struct cpu_run *r);
+void cpu_concat(struct cpu_run *r);
+void cpu_matmul_id_op(struct cpu_run *r);
+void cpu_pick_experts(struct cpu_run *r);
+void cpu_weigh_experts(struct cpu_run *r);
+void cpu_sum_experts(struct cpu_run *r);
 void cpu_kv_store(struct cpu_run *r);
 #endif
