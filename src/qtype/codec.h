@@ -34,7 +34,7 @@ struct block_codes {
 typedef void block_pack(const struct block_codes *c, void *out);
 block_pack pack_q4_0, pack_q4_1, pack_q5_0, pack_q5_1, pack_q8_0, pack_iq4_nl;
 block_pack pack_q2_k, pack_q3_k, pack_q4_k, pack_q5_k, pack_q6_k, pack_iq4_xs;
-block_pack pack_iq2_xxs, pack_iq2_xs, pack_iq2_s, pack_iq3_xxs, pack_iq3_s;
+block_pack pack_iq1_s, pack_iq1_m, pack_iq2_xxs, pack_iq2_xs, pack_iq2_s, pack_iq3_xxs, pack_iq3_s;
 
 /* The 16 levels of IQ4_NL and IQ4_XS, ascending. */
 extern const int8_t iq4_levels[16];

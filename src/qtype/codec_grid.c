@@ -164,6 +164,19 @@ void decode_iq1_s(const void *blocks, float *out, size_t n) {
     }
 }
 
+void pack_iq1_s(const struct block_codes *c, void *out) {
+    uint8_t *b = out;
+    store_u16(b, c->d);
+    for (int g = 0; g < 8; g++) {
+        unsigned word = (unsigned)c->scale[g] << 12 | (unsigned)c->sign[4 * g] << 15;
+        for (int l = 0; l < 4; l++) {
+            b[2 + 4 * g + l] = (uint8_t)c->point[4 * g + l];
+            word |= (unsigned)(c->point[4 * g + l] >> 8) << 3 * l;
+        }
+        store_u16(b + 34 + 2 * g, (uint16_t)word);
+    }
+}
+
 /* IQ1_M: low[32], high[16] of a nibble for each 8 weights (three bits of index, the shift's sign), u16 scales[4] of
  * four times three bits for 16 weights each; the top nibbles of the four make up d. */
 void decode_iq1_m(const void *blocks, float *out, size_t n) {
@@ -179,17 +192,32 @@ void decode_iq1_m(const void *blocks, float *out, size_t n) {
     }
 }
 
-/* What the plain encoding of a grid of magnitudes needs to know. */
+void pack_iq1_m(const struct block_codes *c, void *out) {
+    uint8_t *b = out;
+    memset(b + 32, 0, 16);
+    for (int l = 0; l < 32; l++) {
+        b[l] = (uint8_t)c->point[l];
+        b[32 + l / 2] |= (uint8_t)((c->point[l] >> 8 | c->sign[l] << 3) << 4 * (l & 1));
+    }
+    for (int i = 0; i < 4; i++) {
+        unsigned word = (unsigned)(c->d >> 4 * i & 15) << 12;
+        for (int s = 0; s < 4; s++) word |= (unsigned)c->scale[4 * i + s] << 3 * s;
+        store_u16(b + 48 + 2 * i, (uint16_t)word);
+    }
+}
+
+/* What the plain encoding needs to know. */
 struct shape {
     const struct iq_grid *grid;
-    int sub;      /* weights under one scale */
-    float unit;   /* value = d unit (s + 1/2) times an element, s < 16 */
-    bool even;    /* seven signs are stored */
+    int sub, scale_top; /* weights under one scale; its largest value */
+    float unit;         /* value = d unit (s + 1/2) times an element */
+    float end;          /* the largest element */
+    bool even;          /* seven signs are stored */
     size_t bytes;
     block_pack *pack;
 };
 
-/* The point nearest to n magnitudes, in units of the elements. */
+/* The point nearest to x, in units of the elements. */
 static uint16_t nearest_point(const struct iq_grid *g, const float *x) {
     float least = INFINITY;
     int best = 0;
@@ -202,48 +230,51 @@ static uint16_t nearest_point(const struct iq_grid *g, const float *x) {
     return (uint16_t)best;
 }
 
-/* Signs and magnitudes of 8 weights; if need be the smallest takes the other sign, so that their number is even. */
-static uint8_t take_signs(const float *x, bool even, float *magnitude) {
+/* Signs of 8 weights, which become magnitudes; if need be the smallest takes the other sign, so that the number of
+ * minus signs is even. */
+static uint8_t take_signs(float *x, bool even) {
     unsigned signs = 0, smallest = 0;
     for (unsigned i = 0; i < 8; i++) {
         signs |= (unsigned)(x[i] < 0) << i;
-        magnitude[i] = fabsf(x[i]);
-        if (magnitude[i] < magnitude[smallest]) smallest = i;
+        x[i] = fabsf(x[i]);
+        if (x[i] < x[smallest]) smallest = i;
     }
     if (even && even_signs(signs) != signs) {
         signs ^= 1u << smallest;
-        magnitude[smallest] = -magnitude[smallest];
+        x[smallest] = -x[smallest];
     }
     return (uint8_t)signs;
 }
 
-/* The extreme of each sub-block goes to the largest level. */
+/* The extreme of each sub-block goes to the largest element. The steps of IQ1 are always shifted up. */
 static void encode_grid(const float *in, uint8_t *out, size_t n, const struct shape *k) {
     const struct iq_grid *g = k->grid;
-    const float top = (float)g->level[g->n_levels - 1] * k->unit;
+    const bool has_signs = g->level[0] > 0;
+    const float end = k->end * k->unit;
     for (; n; n -= LEN, in += LEN, out += k->bytes) {
-        struct block_codes c = { .d = f16_clamped(fabsf(extreme(in, LEN)) / (top * 15.5f)) };
-        float d = f32_from_f16(c.d), inv = inverse_or_0(d * top);
+        struct block_codes c = { .d = f16_clamped(fabsf(extreme(in, LEN)) / (end * ((float)k->scale_top + 0.5f))) };
+        float d = f32_from_f16(c.d), inv = inverse_or_0(d * end);
         for (int i = 0; i < LEN; i += 8) {
-            float x[8];
-            uint8_t *s = &c.scale[i / k->sub];
-            *s = code_of(fabsf(extreme(in + i / k->sub * k->sub, (size_t)k->sub)) * inv - 0.5f, 0, 15);
-            float sub = inverse_or_0(d * k->unit * ((float)*s + 0.5f));
-            c.sign[i / 8] = take_signs(in + i, k->even, x);
-            for (int e = 0; e < 8; e++) x[e] *= sub;
+            float x[8], largest = fabsf(extreme(in + i / k->sub * k->sub, (size_t)k->sub));
+            uint8_t scale = c.scale[i / k->sub] = code_of(largest * inv - 0.5f, 0, k->scale_top);
+            float sub = inverse_or_0(d * k->unit * ((float)scale + 0.5f));
+            for (int e = 0; e < 8; e++) x[e] = in[i + e] * sub - (has_signs ? 0 : eighth);
+            c.sign[i / 8] = has_signs ? take_signs(x, k->even) : 0;
             for (int e = 0; e < 8; e += g->len) c.point[(i + e) / g->len] = nearest_point(g, x + e);
         }
         k->pack(&c, out);
     }
 }
 
-#define GRID_ENCODER(codec, ...)                                                                \
-    void encode_##codec(const float *in, void *blocks, size_t n) {                              \
-        static const struct shape shape = { &codec##_grid, __VA_ARGS__, .pack = pack_##codec }; \
-        encode_grid(in, blocks, n, &shape);                                                     \
+#define GRID_ENCODER(codec, points, ...)                                                  \
+    void encode_##codec(const float *in, void *blocks, size_t n) {                        \
+        static const struct shape shape = { &points, __VA_ARGS__, .pack = pack_##codec }; \
+        encode_grid(in, blocks, n, &shape);                                               \
     }
-GRID_ENCODER(iq2_xxs, .sub = 32, .unit = 0.25f, .even = true, .bytes = 66)
-GRID_ENCODER(iq2_xs, .sub = 16, .unit = 0.25f, .even = true, .bytes = 74)
-GRID_ENCODER(iq2_s, .sub = 16, .unit = 0.25f, .even = false, .bytes = 82)
-GRID_ENCODER(iq3_xxs, .sub = 32, .unit = 0.5f, .even = true, .bytes = 98)
-GRID_ENCODER(iq3_s, .sub = 32, .unit = 2, .even = false, .bytes = 110)
+GRID_ENCODER(iq1_s, iq1_grid, 32, 7, .unit = 2, .end = 1.125f, .bytes = 50)
+GRID_ENCODER(iq1_m, iq1_grid, 16, 7, .unit = 2, .end = 1.125f, .bytes = 56)
+GRID_ENCODER(iq2_xxs, iq2_xxs_grid, 32, 15, .unit = 0.25f, .end = 43, .even = true, .bytes = 66)
+GRID_ENCODER(iq2_xs, iq2_xs_grid, 16, 15, .unit = 0.25f, .end = 43, .even = true, .bytes = 74)
+GRID_ENCODER(iq2_s, iq2_s_grid, 16, 15, .unit = 0.25f, .end = 43, .bytes = 82)
+GRID_ENCODER(iq3_xxs, iq3_xxs_grid, 32, 15, .unit = 0.5f, .end = 62, .even = true, .bytes = 98)
+GRID_ENCODER(iq3_s, iq3_s_grid, 32, 15, .unit = 2, .end = 15, .bytes = 110)

@@ -415,6 +415,10 @@ static ALWAYS_INLINE void search_grid(const float *x, const float *weight, uint8
         const struct grid_type type = { __VA_ARGS__, .grid = &points, .pack = pack_##codec };    \
         search_grid(x, w, out, n, &type);                                                        \
     }
+SEARCH(iq1_s, iq1_grid, .rule = SHIFT_SCALE, .len = 8, .levels = 3, .lanes = 32, .subs = 8, .unit = 2,
+       .scale_top = 7, .from = 0.5f, .step = 1.2f, .steps = 13, .block_bytes = 50)
+SEARCH(iq1_m, iq1_grid, .rule = SHIFT_EACH, .len = 8, .levels = 3, .lanes = 32, .subs = 16, .unit = 2,
+       .scale_top = 7, .from = 0.5f, .step = 1.2f, .steps = 13, .block_bytes = 56)
 SEARCH(iq2_xxs, iq2_xxs_grid, .rule = SIGNS_EVEN, .len = 8, .levels = 3, .lanes = 32, .subs = 8, .unit = 0.25f,
        .scale_top = 15, .from = 0.025f, .step = 1.2f, .steps = 10, .block_bytes = 66)
 SEARCH(iq2_xs, iq2_xs_grid, .rule = SIGNS_EVEN, .len = 8, .levels = 3, .lanes = 32, .subs = 16, .unit = 0.25f,

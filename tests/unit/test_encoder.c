@@ -229,6 +229,7 @@ static void normal_data(void **state) {
         { QTYPE_Q2_K, .0718 }, { QTYPE_Q3_K, .0209 }, { QTYPE_IQ4_XS, .00572 }, { QTYPE_IQ4_NL, .00562 },
         { QTYPE_Q4_K, .00502 }, { QTYPE_Q4_0, .00666 }, { QTYPE_Q5_K, .00125 }, { QTYPE_Q5_0, .00164 },
         { QTYPE_Q5_1, .00114 }, { QTYPE_Q6_K, .00030 }, { QTYPE_Q8_0, 3e-5 }, { QTYPE_IQ3_S, .01875 },
+        { QTYPE_IQ1_S, .2357 },
     };
     const size_t rows = 24, n = 4096;
     float *x = malloc(rows * n * sizeof *x);
@@ -303,9 +304,12 @@ static void hard_blocks(void **state) {
     }
 }
 
+static bool has_steps(enum qtype t) { return t == QTYPE_IQ1_S || t == QTYPE_IQ1_M; }
+
 /* Types whose weights are points of a grid, which has no zero. */
 static bool has_grid(enum qtype t) {
-    return t == QTYPE_IQ2_XXS || t == QTYPE_IQ2_XS || t == QTYPE_IQ2_S || t == QTYPE_IQ3_XXS || t == QTYPE_IQ3_S;
+    return has_steps(t) || t == QTYPE_IQ2_XXS || t == QTYPE_IQ2_XS || t == QTYPE_IQ2_S || t == QTYPE_IQ3_XXS ||
+           t == QTYPE_IQ3_S;
 }
 
 /* What a type can represent exactly is kept exactly. */
@@ -315,7 +319,8 @@ static void representable_values_are_kept(void **state) {
     const enum qtype *types = written_types(&n_types);
     for (size_t i = 0; i < n_types; i++) {
         float x[N];
-        for (int j = 0; j < N; j++) x[j] = has_grid(types[i]) ? (j & 2 ? 0.5f : -0.5f) : j % 3 == 0 ? 0.5f : 0;
+        for (int j = 0; j < N; j++) x[j] = has_grid(types[i]) || j % 3 == 0 ? 0.5f : 0;
+        for (int j = 0; j < N && has_grid(types[i]) && !has_steps(types[i]); j += 4) x[j] = x[j + 1] = -0.5f;
         float *y = encode_decode(types[i], x, 1, N, NULL);
         bool exact = types[i] != QTYPE_IQ4_NL && types[i] != QTYPE_IQ4_XS; /* they have no zero */
         for (int j = 0; j < N; j++)

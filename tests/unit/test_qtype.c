@@ -252,7 +252,7 @@ static void packs_every_code(void **state) {
 }
 
 /* The same of the types whose weights are points of a grid: value = d unit (s + 1/2) times the element, with its
- * sign. */
+ * sign, or shifted. */
 static void packs_every_point(void **state) {
     (void)state;
     static const struct {
@@ -262,12 +262,15 @@ static void packs_every_point(void **state) {
         int sub;
         float unit;
         bool even;
+        int n_shifted; /* eights of weights that share a shift; 0: signs */
     } shapes[] = {
-        { QTYPE_IQ2_XXS, pack_iq2_xxs, &iq2_xxs_grid, 32, 0.25f, true },
-        { QTYPE_IQ2_XS, pack_iq2_xs, &iq2_xs_grid, 16, 0.25f, true },
-        { QTYPE_IQ2_S, pack_iq2_s, &iq2_s_grid, 16, 0.25f, false },
-        { QTYPE_IQ3_XXS, pack_iq3_xxs, &iq3_xxs_grid, 32, 0.5f, true },
-        { QTYPE_IQ3_S, pack_iq3_s, &iq3_s_grid, 32, 2, false },
+        { QTYPE_IQ1_S, pack_iq1_s, &iq1_grid, 32, 2, false, 4 },
+        { QTYPE_IQ1_M, pack_iq1_m, &iq1_grid, 16, 2, false, 1 },
+        { QTYPE_IQ2_XXS, pack_iq2_xxs, &iq2_xxs_grid, 32, 0.25f, true, 0 },
+        { QTYPE_IQ2_XS, pack_iq2_xs, &iq2_xs_grid, 16, 0.25f, true, 0 },
+        { QTYPE_IQ2_S, pack_iq2_s, &iq2_s_grid, 16, 0.25f, false, 0 },
+        { QTYPE_IQ3_XXS, pack_iq3_xxs, &iq3_xxs_grid, 32, 0.5f, true, 0 },
+        { QTYPE_IQ3_S, pack_iq3_s, &iq3_s_grid, 32, 2, false, 0 },
     };
     struct rng rng;
     rng_seed(&rng, 6);
@@ -276,12 +279,14 @@ static void packs_every_point(void **state) {
             const struct qtype_info *q = qtype_info(shapes[i].type);
             const struct iq_grid *g = shapes[i].grid;
             struct block_codes c = { .d = f16_from_f32(0.25f) };
-            for (int s = 0; s < 256 / shapes[i].sub; s++) c.scale[s] = (uint8_t)rng_below(&rng, 16);
+            const uint32_t n_scales = shapes[i].n_shifted ? 8 : 16;
+            for (int s = 0; s < 256 / shapes[i].sub; s++) c.scale[s] = (uint8_t)rng_below(&rng, n_scales);
             for (int p = 0; p < 256 / g->len; p++) c.point[p] = (uint16_t)rng_below(&rng, (uint32_t)g->n_points);
             for (int l = 0; l < 32; l++) {
                 unsigned bits = rng_below(&rng, 256), ones = 0;
                 for (int b = 0; b < 7; b++) ones += bits >> b & 1;
                 c.sign[l] = (uint8_t)(shapes[i].even ? (bits & 127) | (ones & 1) << 7 : bits);
+                if (shapes[i].n_shifted) c.sign[l] = l % shapes[i].n_shifted ? c.sign[l - 1] : bits & 1;
             }
             uint8_t block[256];
             float out[256];
@@ -291,8 +296,9 @@ static void packs_every_point(void **state) {
             q->decode(block, out, 256);
             for (int j = 0; j < 256; j++) {
                 float v = g->points[g->len * c.point[j / g->len] + j % g->len];
+                if (shapes[i].n_shifted) v += c.sign[j / 8] ? -0.125f : 0.125f;
                 float expected = 0.25f * shapes[i].unit * ((float)c.scale[j / shapes[i].sub] + 0.5f) * v;
-                if (c.sign[j / 8] >> j % 8 & 1) expected = -expected;
+                if (!shapes[i].n_shifted && c.sign[j / 8] >> j % 8 & 1) expected = -expected;
                 if (out[j] != expected)
                     fail_msg("%s element %d: %g, not %g", q->name, j, (double)out[j], (double)expected);
             }
