@@ -67,10 +67,21 @@ static const char *const common_names[SLOT_COUNT] = {
     [SLOT_FFN_POST_NORM] = "model.layers.%u.post_feedforward_layernorm.weight",
 };
 
+static const char *own_name(const struct slot_name *names, enum slot s) {
+    for (; names && names->name; names++)
+        if (names->slot == s) return names->name;
+    return NULL;
+}
+
 const char *arch_hf_name(const struct arch *a, enum slot s) {
-    for (const struct hf_name *own = a->hf_names; own && own->name; own++)
-        if (own->slot == s) return *own->name ? own->name : NULL;
+    const char *own = own_name(a->hf_names, s);
+    if (own) return *own ? own : NULL;
     return common_names[s];
+}
+
+const char *arch_gguf_name(const struct arch *a, enum slot s) {
+    const char *own = own_name(a->gguf_names, s);
+    return own ? own : slot_info(s)->gguf_name;
 }
 
 /* Buffers that old versions of transformers and of GGUF converters saved; they follow from the hyper-parameters. */

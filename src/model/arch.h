@@ -10,8 +10,8 @@
  * row0 + i row_i + r row_r + x row_x, at column col0 + i col_i + r col_r. */
 struct source_map { uint64_t row0, row_i, row_r, row_x, col0, col_i, col_r; };
 
-/* A slot's name in Hugging Face files: "model.layers.%u.self_attn.q_proj.weight", %x for an expert. */
-struct hf_name { enum slot slot; const char *name; };
+/* A slot's name in files: "model.layers.%u.self_attn.q_proj.weight", %x for an expert. */
+struct slot_name { enum slot slot; const char *name; };
 
 struct build;
 
@@ -28,7 +28,9 @@ struct arch {
     /* Keys that only this family's files have, beyond hparams_keys.def. NULL: none. */
     void (*write_gguf)(const struct hparams *hp, struct gguf_writer *w);
     /* Names that differ from the common ones, ended by name NULL; NULL: none differ. An empty name: no such tensor. */
-    const struct hf_name *hf_names;
+    const struct slot_name *hf_names;
+    /* GGUF's names that differ from slots.def, in the same way. */
+    const struct slot_name *gguf_names;
     /* Where a slot's rows lie in a tensor that Hugging Face files keep in another shape; *map is set to the plain
      * order, and ne is the weight's shape. NULL: all are plain. */
     void (*hf_map)(const struct hparams *hp, enum slot s, const uint64_t *ne, struct source_map *map);
@@ -42,6 +44,8 @@ extern const struct arch *const arch_all[]; /* NULL-terminated */
 
 /* Hugging Face's pattern of a slot's name in this family; NULL if its files have no such tensor. */
 const char *arch_hf_name(const struct arch *a, enum slot s);
+/* The same for GGUF files; never NULL. */
+const char *arch_gguf_name(const struct arch *a, enum slot s);
 /* Shape of a slot's weight for these hyper-parameters: number of dimensions, 0 if the model has no such weight. */
 unsigned arch_shape(const struct hparams *hp, enum slot s, uint32_t layer, uint64_t ne[TENSOR_DIMS]);
 /* Whether a tensor of this name may stand in a file and mean nothing: buffers that follow from the

@@ -9,18 +9,10 @@ static enum err_code read_hf(const struct hf_config *c, struct hparams *hp, stru
     bool found;
     TRY(hf_config_bool(c, "attention_bias", &hp->attn_bias, &found, e));
     hp->attn_out_bias = hp->attn_bias;
-    hp->expert_norm = true; /* Mixtral's two weights, which no key asks for */
     return hf_config_bool(c, "mlp_bias", &hp->ffn_bias, &found, e);
 }
 
-static enum err_code read_gguf(const struct tfile *f, struct hparams *hp, struct err *e) {
-    (void)f;
-    (void)e;
-    hp->expert_norm = true;
-    return ERR_NONE;
-}
-
-static const struct hf_name hf_names[] = {
+static const struct slot_name hf_names[] = {
     { SLOT_ROUTER, "model.layers.%u.block_sparse_moe.gate.weight" },
     { SLOT_EXPERT_GATE, "model.layers.%u.block_sparse_moe.experts.%x.w1.weight" },
     { SLOT_EXPERT_UP, "model.layers.%u.block_sparse_moe.experts.%x.w3.weight" },
@@ -35,8 +27,8 @@ const struct arch arch_llama = {
     .permute_qk = true,
     .gguf_pairing = ROPE_NEIGHBOURS,
     .hf_pairing = ROPE_HALVES,
+    .traits = { .expert_norm = true },
     .read_hf = read_hf,
-    .read_gguf = read_gguf,
     .hf_names = hf_names,
     .hf_constants = "{\"architectures\": [\"LlamaForCausalLM\"], \"model_type\": \"llama\", \"hidden_act\": \"silu\"}",
     .block = build_block,

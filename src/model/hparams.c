@@ -29,6 +29,8 @@ void hparams_init(struct hparams *hp) {
     hp->float_type = QTYPE_NONE;
     hp->rope = (struct rope_params){ .base = 10000, .factor = 1, .attn_factor = 1 };
     hp->moe_step = 1;
+    hp->glu_alpha = 1.702f; /* gpt-oss's, where its files are silent */
+    hp->glu_limit = 7;
     hp->embd_scale = hp->residual_scale = hp->logit_scale = hp->expert_scale = 1;
 }
 

@@ -59,6 +59,8 @@ struct traits {
     enum glu_kind act;
     enum expert_score pick_score, weigh_score;
     uint32_t group_best;       /* experts whose scores make the score of their group */
+    bool expert_norm;          /* hparams.expert_norm where no key says it */
+    bool yarn_fractional;      /* yarn's ramp does not end at whole dimensions, which GGUF has no key for */
     bool router_bias, choice_bias, expert_bias;
     bool shared_gate;          /* the shared expert is scaled by sigmoid of one more router row */
     bool embd_sqrt;            /* embeddings are multiplied by sqrt(n_embd) */

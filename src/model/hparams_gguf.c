@@ -152,7 +152,7 @@ static enum err_code read_rope(const struct tfile *f, struct hparams *hp, struct
         return err_set(e, ERR_UNSUPPORTED, "rope.scaling.type is \"%.*s\"; known are: none, linear, yarn",
                        (int)min_u64(type.n, 64), type.p);
     r->scaling = ROPE_SCALE_YARN;
-    r->truncate = true;
+    r->truncate = !hp->t.yarn_fractional;
     r->beta_fast = 32; /* The YaRN paper's values, used where a file is silent. */
     r->beta_slow = 1;
     TRY(gguf_get_u32(g, key_of(hp, "rope.scaling.original_context_length").p, &r->original_ctx, &found, e));
@@ -160,9 +160,13 @@ static enum err_code read_rope(const struct tfile *f, struct hparams *hp, struct
     TRY(gguf_get_f32(g, key_of(hp, "rope.scaling.yarn_beta_slow").p, &r->beta_slow, &found, e));
     /* Two keys have had this meaning; both multiply the magnitude that follows from the factor. */
     TRY(gguf_get_f32(g, key_of(hp, "rope.scaling.attn_factor").p, &r->attn_factor, &found, e));
-    float also = 1;
+    float also = 1, log_multiplier = 0;
     TRY(gguf_get_f32(g, key_of(hp, "rope.scaling.yarn_attn_factor").p, &also, &found, e));
     r->attn_factor *= also * rope_yarn_magnitude(r->factor, 1);
+    /* DeepSeek's magnitude is in the scale of attention instead (arch_deepseek2.c). */
+    TRY(gguf_get_f32(g, key_of(hp, "rope.scaling.yarn_log_multiplier").p, &log_multiplier, &found, e));
+    r->mscale_all = log_multiplier / 0.1f;
+    if (log_multiplier != 0) r->attn_factor = 1;
     return ERR_NONE;
 }
 
@@ -184,6 +188,7 @@ enum err_code hparams_from_gguf(const struct tfile *f, struct hparams *hp, struc
     TRY(gguf_get_str(g, "general.name", &name, &found, e));
     if (name.n) snprintf(hp->name, sizeof hp->name, "%.*s", (int)min_u64(name.n, sizeof hp->name), name.p);
     hp->t = hp->arch->traits;
+    hp->expert_norm = hp->t.expert_norm;
     TRY(read_keys(g, hp, e));
     TRY(hparams_check_counts(f, hp, e));
     TRY(gguf_get_f32(g, key_of(hp, hparams_eps_key(hp)).p, &hp->norm_eps, NULL, e));

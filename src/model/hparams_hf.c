@@ -321,6 +321,7 @@ enum err_code hparams_from_hf(const struct tfile *f, struct hparams *hp, struct 
     if (!c) return err_set(e, ERR_NOT_FOUND, "no config.json is beside the weights, which would say what they are");
     TRY(find_arch(c, hp, e));
     hp->t = hp->arch->traits;
+    hp->expert_norm = hp->t.expert_norm;
     hp->rope.pairing = hp->arch->hf_pairing;
     TRY(read_keys(c, hp, e));
     TRY(check_act(c, hp, e));

@@ -54,9 +54,9 @@ static const char *old_gguf_name(enum slot s) {
 static const char *file_pattern(const struct model *m, enum slot s, uint32_t layer) {
     if (from_hf(m)) return arch_hf_name(m->hp.arch, s);
     char name[SLOT_NAME_BYTES];
-    slot_format_name(slot_info(s)->gguf_name, layer, 0, name);
-    const char *old = old_gguf_name(s);
-    return old && !tfile_find(m->file, name) ? old : slot_info(s)->gguf_name;
+    const char *pattern = arch_gguf_name(m->hp.arch, s), *old = old_gguf_name(s);
+    slot_format_name(pattern, layer, 0, name);
+    return old && !tfile_find(m->file, name) ? old : pattern;
 }
 
 static bool same_map(const struct source_map *a, const struct source_map *b) { return !memcmp(a, b, sizeof *a); }
@@ -154,7 +154,7 @@ static enum err_code bind_slot(struct binder *b, enum slot s, uint32_t layer, st
     if (!arch_shape(&m->hp, s, layer, w->ne)) return ERR_NONE;
     const char *pattern = file_pattern(m, s, layer);
     if (!pattern) return ERR_NONE;
-    slot_format_name(slot_info(s)->gguf_name, layer, 0, w->name);
+    slot_format_name(arch_gguf_name(m->hp.arch, s), layer, 0, w->name);
     if (from_hf(m)) w->permute_heads = model_permuted_heads(&m->hp, s);
     if (from_hf(m) && is_norm(s)) w->add = m->hp.t.norm_add;
     if (!shapes_alone(m)) {

@@ -28,7 +28,7 @@ static const char *key_of(struct keys *k, const char *name) {
 static void put_u32(struct keys *k, const char *name, uint32_t v) { gguf_writer_u32(k->w, key_of(k, name), v); }
 static void put_f32(struct keys *k, const char *name, float v) { gguf_writer_f32(k->w, key_of(k, name), v); }
 
-static enum err_code put_rope(struct keys *k, const struct rope_params *r, struct err *e) {
+static enum err_code put_rope(struct keys *k, const struct rope_params *r, bool fractional, struct err *e) {
     put_u32(k, "rope.dimension_count", r->n_rot);
     put_f32(k, "rope.freq_base", r->base);
     if (r->scaling == ROPE_SCALE_DYNAMIC)
@@ -42,18 +42,26 @@ static enum err_code put_rope(struct keys *k, const struct rope_params *r, struc
     gguf_writer_str(k->w, key_of(k, "rope.scaling.type"), r->scaling == ROPE_SCALE_YARN ? STR("yarn") : STR("linear"));
     put_f32(k, "rope.scaling.factor", r->factor);
     if (r->scaling == ROPE_SCALE_LINEAR) return ERR_NONE;
-    if (!r->truncate) return err_set(e, ERR_UNSUPPORTED, "GGUF has no key for yarn scaling without truncation");
+    if (r->truncate == fractional)
+        return err_set(e, ERR_UNSUPPORTED, "GGUF has no key for yarn scaling with%s truncation",
+                       r->truncate ? "" : "out");
     put_u32(k, "rope.scaling.original_context_length", r->original_ctx);
     put_f32(k, "rope.scaling.yarn_beta_fast", r->beta_fast);
     put_f32(k, "rope.scaling.yarn_beta_slow", r->beta_slow);
-    put_f32(k, "rope.scaling.attn_factor", r->attn_factor / rope_yarn_magnitude(r->factor, 1));
-    return ERR_NONE;
+    if (r->mscale_all == 0) {
+        put_f32(k, "rope.scaling.attn_factor", r->attn_factor / rope_yarn_magnitude(r->factor, 1));
+        return ERR_NONE;
+    }
+    put_f32(k, "rope.scaling.yarn_log_multiplier", 0.1f * r->mscale_all);
+    if (r->attn_factor == 1) return ERR_NONE;
+    return err_set(e, ERR_UNSUPPORTED, "GGUF has no keys for yarn scaling whose mscale is not its mscale_all_dim");
 }
 
 /* A key of the common table, unless it says what every model without it has. */
 static void put_key(struct keys *k, const struct hparams *hp, const struct hparams_key *key) {
     const void *v = hparams_value(hp, key);
-    if (key->need == HPARAMS_ZERO && hparams_is_default(hp, key)) return;
+    bool of_experts = key->kind == HPARAMS_BOOL && hp->n_expert; /* whose default is the family's */
+    if (key->need == HPARAMS_ZERO && hparams_is_default(hp, key) && !of_experts) return;
     if (key->kind == HPARAMS_U32) put_u32(k, key->gguf, *(const uint32_t *)v);
     else if (key->kind == HPARAMS_F32) put_f32(k, key->gguf, *(const float *)v);
     else gguf_writer_bool(k->w, key_of(k, key->gguf), *(const bool *)v);
@@ -78,7 +86,7 @@ static enum err_code make_keys(const struct model *m, const struct vocab *v, str
     for (size_t i = 0; i < hparams_n_keys; i++) put_key(&k, hp, &hparams_keys[i]);
     put_f32(&k, hparams_eps_key(hp), hp->norm_eps);
     put_windows(&k, hp);
-    TRY(put_rope(&k, &hp->rope, e));
+    TRY(put_rope(&k, &hp->rope, hp->t.yarn_fractional, e));
     if (hp->has_local_rope) put_f32(&k, "rope.freq_base_swa", hp->rope_local.base);
     if (hp->arch->write_gguf) hp->arch->write_gguf(hp, w);
     if (v->model == VOCAB_NONE) { /* generating ends with the end token even so */
