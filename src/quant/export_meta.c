@@ -60,8 +60,9 @@ static enum err_code put_rope(struct keys *k, const struct rope_params *r, bool 
 /* A key of the common table, unless it says what every model without it has. */
 static void put_key(struct keys *k, const struct hparams *hp, const struct hparams_key *key) {
     const void *v = hparams_value(hp, key);
-    bool of_experts = key->kind == HPARAMS_BOOL && hp->n_expert; /* whose default is the family's */
-    if (key->need == HPARAMS_ZERO && hparams_is_default(hp, key) && !of_experts) return;
+    bool needless = key->need == HPARAMS_ZERO && hparams_is_default(hp, key);
+    if (key->kind == HPARAMS_BOOL) needless = !hp->n_expert; /* expert_norm, whose default is the family's */
+    if (needless) return;
     if (key->kind == HPARAMS_U32) put_u32(k, key->gguf, *(const uint32_t *)v);
     else if (key->kind == HPARAMS_F32) put_f32(k, key->gguf, *(const float *)v);
     else gguf_writer_bool(k->w, key_of(k, key->gguf), *(const bool *)v);
