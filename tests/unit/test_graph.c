@@ -80,6 +80,96 @@ static void operations_make_their_shapes(void **state) {
     graph_free(p.g);
 }
 
+static void assert_3d(const struct parts *p, tensor_id t, uint32_t type, uint64_t n0, uint64_t n1, uint64_t n2) {
+    assert_int_not_equal(t, NO_TENSOR);
+    const struct tensor *x = graph_tensor(p->g, t);
+    assert_int_equal(x->type, type);
+    assert_int_equal(x->ne[0], n0);
+    assert_int_equal(x->ne[1], n1);
+    assert_int_equal(x->ne[2], n2);
+    assert_int_equal(x->ne[3], 1);
+    assert_int_equal(x->bytes, n0 * n1 * n2 * 4);
+}
+
+/* Five experts, two a token. */
+struct moe { tensor_id w, bias, logits, ids, slots; };
+static struct moe moe_new(struct parts *p) {
+    return (struct moe){
+        .w = graph_weight(p->g, "experts", QTYPE_Q8_0, NE(32, 10, 5), 3, at_7),
+        .bias = graph_weight(p->g, "ex_bias", QTYPE_F32, NE(10, 5), 2, at_7),
+        .logits = graph_input(p->g, "logits", QTYPE_F32, NE(5, 3), 2),
+        .ids = graph_input(p->g, "chosen", TENSOR_I32, NE(2, 3), 2),
+        .slots = graph_input(p->g, "slots", QTYPE_F32, NE(32, 2, 3), 3),
+    };
+}
+
+static void experts_make_their_shapes(void **state) {
+    (void)state;
+    struct parts p = parts_new();
+    struct moe m = moe_new(&p);
+    struct pick_desc pick = { .n_used = 2, .score = SCORE_SIGMOID };
+    tensor_id ids = graph_pick_experts(p.g, m.logits, NO_TENSOR, &pick);
+    assert_3d(&p, ids, TENSOR_I32, 2, 3, 1);
+    assert_int_equal(p.g->ops[p.g->n_ops - 1].pick.n_group, 1);
+    tensor_id weights = graph_weigh_experts(p.g, m.logits, ids, &(struct weigh_desc){ .scale = 1 });
+    assert_3d(&p, weights, QTYPE_F32, 2, 3, 1);
+    tensor_id out = graph_matmul_id(p.g, m.w, p.x, ids, m.bias); /* one vector for both slots */
+    assert_3d(&p, out, QTYPE_F32, 10, 2, 3);
+    assert_3d(&p, graph_matmul_id(p.g, m.w, m.slots, ids, NO_TENSOR), QTYPE_F32, 10, 2, 3);
+    assert_shape(&p, graph_sum_experts(p.g, out, weights), 10, 3);
+    /* Without ids each slot has its matrix, side by side. */
+    assert_shape(&p, graph_matmul_id(p.g, m.w, p.x, NO_TENSOR, m.bias), 50, 3);
+    tensor_id wide = graph_input(p.g, "wide", QTYPE_F32, NE(160, 3), 2);
+    assert_shape(&p, graph_matmul_id(p.g, m.w, wide, NO_TENSOR, NO_TENSOR), 50, 3);
+    graph_output(p.g, ids);
+    assert_int_equal(graph_finish(p.g, NULL), ERR_NONE);
+    graph_free(p.g);
+}
+
+static void rows_are_cut_and_normed(void **state) {
+    (void)state;
+    struct parts p = parts_new();
+    tensor_id heads = graph_weight(p.g, "heads", QTYPE_F32, NE(8, 4), 2, at_7);
+    tensor_id head = graph_weight(p.g, "head", QTYPE_F32, NE(8), 1, at_7);
+    tensor_id gate = graph_input(p.g, "gate", QTYPE_F32, NE(1, 3), 2);
+    const struct norm_desc by_head = { .kind = NORM_LAYER, .eps = 1e-5f, .group = 8 };
+    assert_shape(&p, graph_norm(p.g, p.x, head, head, &by_head), 32, 3);
+    assert_shape(&p, graph_norm(p.g, p.x, heads, p.norm, &by_head), 32, 3);
+    assert_shape(&p, graph_norm(p.g, p.x, NO_TENSOR, NO_TENSOR, &rms), 32, 3);
+    assert_int_equal(p.g->ops[p.g->n_ops - 1].norm.group, 32);
+    assert_shape(&p, graph_scale(p.g, p.x, 0.5f, 30), 32, 3);
+    assert_shape(&p, graph_gate_rows(p.g, p.x, gate), 32, 3);
+    assert_shape(&p, graph_glu(p.g, p.x, NO_TENSOR, &silu), 32, 3);
+    tensor_id a = graph_slice(p.g, p.x, &(struct slice_desc){ 8, 2, 6 });
+    assert_shape(&p, a, 24, 3);
+    tensor_id b = graph_slice(p.g, p.x, &(struct slice_desc){ 32, 30, 2 });
+    assert_shape(&p, b, 2, 3);
+    assert_shape(&p, graph_concat(p.g, a, b, &(struct concat_desc){ 6, 2 }), 32, 3); /* one group for all four */
+    assert_shape(&p, graph_concat(p.g, p.x, a, &(struct concat_desc){ 8, 6 }), 56, 3);
+    graph_output(p.g, a);
+    assert_int_equal(graph_finish(p.g, NULL), ERR_NONE);
+    graph_free(p.g);
+}
+
+/* Two KV heads of 8: values may have their own width, or be a part of the keys. */
+static void values_have_their_width(void **state) {
+    (void)state;
+    struct parts p = parts_new();
+    tensor_id v = graph_kv(p.g, "v5", QTYPE_F32, NE(10, 64), 2, at_7);
+    tensor_id sinks = graph_weight(p.g, "sinks", QTYPE_F32, NE(4), 1, at_7);
+    struct attn_desc d = attn8;
+    const struct attn_src narrow = { p.x, p.k, v, p.ids, p.ids, p.pages, sinks };
+    d.head_dim_v = 5;
+    assert_shape(&p, graph_attention(p.g, &narrow, &d), 20, 3);
+    const struct attn_src same = { p.x, p.k, p.k, p.ids, p.ids, p.pages, NO_TENSOR };
+    d.head_dim_v = 6;
+    assert_shape(&p, graph_attention(p.g, &same, &d), 24, 3);
+    d.head_dim_v = 0;
+    assert_shape(&p, graph_attention(p.g, &same, &d), 32, 3);
+    assert_int_equal(p.g->ops[p.g->n_ops - 1].attn.head_dim_v, 8);
+    graph_free(p.g);
+}
+
 /* Every builder refuses sources that do not fit and says which; nothing is appended after the first error. */
 static tensor_id bad_rows(struct parts *p) { return graph_get_rows(p->g, p->wq, p->x, 1); }
 static tensor_id bad_norm(struct parts *p) { return graph_norm(p->g, p->x, p->bias, NO_TENSOR, &rms); }
@@ -113,6 +203,70 @@ static tensor_id uneven_heads(struct parts *p) { return attend(p, p->k, p->ids, 
 static tensor_id broken_page(struct parts *p) { return attend(p, p->k, p->ids, 8, 15); }
 static tensor_id no_page(struct parts *p) { return attend(p, p->k, p->ids, 8, 0); }
 static tensor_id bad_seq(struct parts *p) { return attend(p, p->k, p->inv, 8, 16); }
+static tensor_id wide_values(struct parts *p) {
+    const struct attn_src s = { p->x, p->k, p->v, p->ids, p->ids, p->pages, NO_TENSOR };
+    return graph_attention(p->g, &s, &(struct attn_desc){ .head_dim = 8, .page = 16, .scale = 1, .head_dim_v = 9 });
+}
+static tensor_id bad_sinks(struct parts *p) {
+    const struct attn_src s = { p->x, p->k, p->v, p->ids, p->ids, p->pages, p->bias };
+    return graph_attention(p->g, &s, &attn8);
+}
+static tensor_id no_span(struct parts *p) {
+    const struct attn_src s = { p->x, p->k, p->v, p->ids, p->ids, p->pages, NO_TENSOR };
+    return graph_attention(p->g, &s, &(struct attn_desc){ .head_dim = 8, .page = 16, .scale = 1, .temp_beta = 0.1f });
+}
+static tensor_id uneven_norm(struct parts *p) {
+    return graph_norm(p->g, p->x, NO_TENSOR, NO_TENSOR, &(struct norm_desc){ .group = 12 });
+}
+static tensor_id bad_norm_bias(struct parts *p) { return graph_norm(p->g, p->x, p->norm, p->bias, &rms); }
+static tensor_id lone_gate(struct parts *p) {
+    return graph_glu(p->g, p->x, NO_TENSOR, &(struct glu_desc){ .kind = GLU_OAI, .alpha = 1, .limit = 7 });
+}
+static tensor_id bad_row_gate(struct parts *p) { return graph_gate_rows(p->g, p->x, p->bias); }
+static tensor_id bad_scale(struct parts *p) { return graph_scale(p->g, p->ids, 1, 0); }
+static tensor_id wide_slice(struct parts *p) { return graph_slice(p->g, p->x, &(struct slice_desc){ 8, 3, 6 }); }
+static tensor_id wrapped_slice(struct parts *p) {
+    return graph_slice(p->g, p->x, &(struct slice_desc){ 8, UINT64_MAX, 2 });
+}
+static tensor_id uneven_slice(struct parts *p) { return graph_slice(p->g, p->x, &(struct slice_desc){ 9, 0, 1 }); }
+static tensor_id uneven_concat(struct parts *p) {
+    return graph_concat(p->g, p->x, p->x, &(struct concat_desc){ 8, 16 });
+}
+static tensor_id no_group(struct parts *p) { return graph_concat(p->g, p->x, p->x, &(struct concat_desc){ 8, 0 }); }
+static tensor_id bad_experts(struct parts *p) { return graph_matmul_id(p->g, p->wq, p->x, p->x, NO_TENSOR); }
+static tensor_id bad_slots(struct parts *p) {
+    struct moe m = moe_new(p);
+    tensor_id three = graph_input(p->g, "three", QTYPE_F32, NE(32, 3, 3), 3);
+    return graph_matmul_id(p->g, m.w, three, m.ids, NO_TENSOR);
+}
+static tensor_id bad_each(struct parts *p) {
+    struct moe m = moe_new(p);
+    return graph_matmul_id(p->g, m.w, m.slots, NO_TENSOR, NO_TENSOR);
+}
+static tensor_id bad_expert_bias(struct parts *p) {
+    struct moe m = moe_new(p);
+    return graph_matmul_id(p->g, m.w, p->x, m.ids, p->bias);
+}
+static tensor_id pick(struct parts *p, const struct pick_desc *d) {
+    return graph_pick_experts(p->g, moe_new(p).logits, NO_TENSOR, d);
+}
+static tensor_id six_of_five(struct parts *p) { return pick(p, &(struct pick_desc){ .n_used = 6 }); }
+static tensor_id uneven_groups(struct parts *p) {
+    return pick(p, &(struct pick_desc){ .n_used = 1, .n_group = 2, .n_group_used = 1, .group_best = 1 });
+}
+static tensor_id small_groups(struct parts *p) { /* groups of one expert have no two best */
+    return pick(p, &(struct pick_desc){ .n_used = 1, .n_group = 5, .n_group_used = 1, .group_best = 2 });
+}
+static tensor_id pick_of_chosen(struct parts *p) {
+    return pick(p, &(struct pick_desc){ .n_used = 1, .score = SCORE_SOFTMAX_CHOSEN });
+}
+static tensor_id bad_weigh(struct parts *p) {
+    return graph_weigh_experts(p->g, moe_new(p).logits, p->ids, &(struct weigh_desc){ .scale = 1 });
+}
+static tensor_id bad_sum(struct parts *p) {
+    struct moe m = moe_new(p);
+    return graph_sum_experts(p->g, m.slots, m.logits);
+}
 static tensor_id no_source(struct parts *p) { return graph_add(p->g, p->x, NO_TENSOR, 1); }
 static tensor_id ragged_row(struct parts *p) { return graph_weight(p->g, "ragged", QTYPE_Q4_K, NE(100, 2), 2, at_7); }
 static tensor_id empty(struct parts *p) { return graph_input(p->g, "empty", QTYPE_F32, NE(4, 0), 2); }
@@ -151,6 +305,29 @@ static void bad_graphs_are_named(void **state) {
         { broken_page, { "ATTENTION", "pages of 15" } },
         { no_page, { "ATTENTION", "page 0" } },
         { bad_seq, { "ATTENTION", "inv_freq" } },
+        { wide_values, { "ATTENTION", "head_dim_v" } },
+        { bad_sinks, { "ATTENTION", "sinks must" } },
+        { no_span, { "ATTENTION", "temp_span 0" } },
+        { uneven_norm, { "NORM", "x F32 (32, 3)" } },
+        { bad_norm_bias, { "NORM", "bias F32 (16)" } },
+        { lone_gate, { "GLU", "alpha" } },
+        { bad_row_gate, { "GATE_ROWS", "bias F32 (16)" } },
+        { bad_scale, { "SCALE", "ids I32 (3)" } },
+        { wide_slice, { "SLICE", "groups of 8" } },
+        { wrapped_slice, { "SLICE", "groups of 8" } },
+        { uneven_slice, { "SLICE", "x F32 (32, 3)" } },
+        { uneven_concat, { "CONCAT", "x F32 (32, 3)" } },
+        { no_group, { "CONCAT", "x F32 (32, 3)" } },
+        { bad_experts, { "MATMUL_ID", "ids must be I32" } },
+        { bad_slots, { "MATMUL_ID", "three F32 (32, 3, 3)" } },
+        { bad_each, { "MATMUL_ID", "slots F32 (32, 2, 3)" } },
+        { bad_expert_bias, { "MATMUL_ID", "bias F32 (16)" } },
+        { six_of_five, { "PICK_EXPERTS", "6 of 5" } },
+        { uneven_groups, { "PICK_EXPERTS", "of 2 groups" } },
+        { small_groups, { "PICK_EXPERTS", "group_best 2" } },
+        { pick_of_chosen, { "PICK_EXPERTS", "softmax" } },
+        { bad_weigh, { "WEIGH_EXPERTS", "ids I32 (3)" } },
+        { bad_sum, { "SUM_EXPERTS", "logits F32 (5, 3)" } },
         { no_source, { "ADD", "source 1" } },
         { ragged_row, { "ragged", "Q4_K" } },
         { empty, { "empty", "zero" } },
@@ -394,6 +571,8 @@ static void blocks_are_placed_tightly(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(operations_make_their_shapes), cmocka_unit_test(bad_graphs_are_named),
+        cmocka_unit_test(experts_make_their_shapes),    cmocka_unit_test(rows_are_cut_and_normed),
+        cmocka_unit_test(values_have_their_width),
         cmocka_unit_test(the_first_error_sticks),       cmocka_unit_test(chain_takes_two_places),
         cmocka_unit_test(holes_are_used),               cmocka_unit_test(the_tightest_hole_is_taken),
         cmocka_unit_test(lives_never_share_bytes), cmocka_unit_test(blocks_are_placed_tightly),
