@@ -173,7 +173,10 @@ static struct row {
     { "llama", false }, { "llama-mha", false }, { "llama-rope3", false }, { "llama-yarn", false },
     { "llama-linear", false }, { "llama-dynamic", true }, { "llama-bias", false }, { "llama-sharded", false },
     { "mistral-nemo", false }, { "mistral", false },
-    { "tiny", false },
+    { "mixtral", false }, { "mixtral-sharded", false }, { "qwen2-moe", false }, { "qwen3-moe", false },
+    { "olmoe", false }, { "granitemoe", false }, { "glm4-moe", false }, { "ernie4_5_moe", false },
+    { "hunyuan-moe", false }, { "deepseek-v2", false }, { "deepseek-v2-lite", false }, { "deepseek-v3", false },
+    { "gpt-oss", false }, { "tiny", false },
 };
 struct try { struct row *row; const struct way *way; };
 
