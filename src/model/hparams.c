@@ -188,11 +188,23 @@ static enum err_code check_factors(const struct hparams *hp, struct err *e) {
     return ERR_NONE;
 }
 
+/* Without a window no block is windowed. One as long as the context hides nothing; it stays where windowed blocks
+ * differ from the others by more than it. */
+static void settle_windows(struct hparams *hp) {
+    bool differ = hp->has_local_rope || hp->t.global_no_rope;
+    if (hp->window >= hp->n_ctx_train && !differ) hp->window = 0;
+    for (uint32_t l = 0; hp->t.global_no_rope && hp->window && l < hp->n_layer; l++)
+        if (!layer_set_has(&hp->windowed, l)) layer_set_add(&hp->no_rope, l);
+    if (hp->window) return;
+    hp->windowed = (struct layer_set){ { 0 } };
+    hp->has_local_rope = false;
+}
+
 static enum err_code read_and_check(const struct tfile *f, struct hparams *hp, struct err *e) {
     bool gguf = f->kind == TFILE_GGUF;
     TRY(gguf ? hparams_from_gguf(f, hp, e) : hparams_from_hf(f, hp, e));
     TRY(hparams_check_counts(f, hp, e)); /* again: a family may have changed them */
-    if (hp->window >= hp->n_ctx_train) hp->window = 0; /* as long as the context: it hides nothing */
+    settle_windows(hp);
     TRY(check_float(gguf ? hparams_eps_key(hp) : "rms_norm_eps", hp->norm_eps, 0, e));
     TRY(check_rope(f, hp, &hp->rope, e));
     if (hp->has_local_rope) TRY(check_rope(f, hp, &hp->rope_local, e));

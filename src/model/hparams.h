@@ -64,9 +64,11 @@ struct traits {
     bool router_bias, choice_bias, expert_bias;
     bool shared_gate;          /* the shared expert is scaled by sigmoid of one more router row */
     bool embd_sqrt;            /* embeddings are multiplied by sqrt(n_embd) */
+    bool tied;                 /* no output matrix, where config.json does not say */
     bool logits_divided;       /* by logit_scale instead of multiplied */
     bool local_rope;           /* windowed blocks turn without the scaling of the others ... */
     float local_rope_base;     /* ... by this base, where no file says another; 0: by the same */
+    bool global_no_rope;       /* blocks without the window do not turn, in models that have one */
     uint32_t window_period;    /* of so many blocks the last sees everything, where no file says otherwise; 0: every
                                 * block has the window */
 };

@@ -63,6 +63,7 @@ static enum err_code read_keys(const struct hf_config *c, struct hparams *hp, st
     hp->norm_eps = 1e-6f; /* transformers' default of nearly every class */
     TRY(hf_config_f32(c, key_path(c, "rms_norm_eps|layer_norm_eps|layer_norm_epsilon|norm_epsilon").p, &hp->norm_eps,
                       &found, e));
+    hp->tied = hp->t.tied;
     TRY(hf_config_bool(c, "tie_word_embeddings", &hp->tied, &found, e));
     TRY(hf_config_bool(c, "use_sliding_window", &windows, &found, e));
     if (!windows) hp->window = 0;

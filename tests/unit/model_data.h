@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include "base/os.h"
-#include "model/model.h"
+#include "model/hparams_read.h"
 
 struct path { char p[512]; };
 static inline struct path source(const char *fmt, const char *a, const char *b) {
@@ -43,33 +43,46 @@ static inline void read_text(const char *path, char **text) {
     assert_ok(os_read_file(path, 1 << 20, text, &n, &e), &e);
 }
 
-/* Every field by itself: a struct has padding. */
+/* But for the pairing, which is the format's. */
+static inline void assert_same_rope(const struct rope_params *a, const struct rope_params *b) {
+    assert_int_equal(a->n_rot, b->n_rot);
+    assert_int_equal(a->scaling, b->scaling);
+    assert_int_equal(a->original_ctx, b->original_ctx);
+    assert_int_equal(a->truncate, b->truncate);
+    assert_true(a->base == b->base && a->factor == b->factor);
+    assert_true(a->attn_factor == b->attn_factor && a->mscale_all == b->mscale_all);
+    assert_true(a->beta_fast == b->beta_fast && a->beta_slow == b->beta_slow);
+    assert_true(a->low_freq_factor == b->low_freq_factor);
+    assert_true(a->high_freq_factor == b->high_freq_factor);
+    assert_memory_equal(a->short_factors, b->short_factors, sizeof a->short_factors);
+    assert_memory_equal(a->long_factors, b->long_factors, sizeof a->long_factors);
+}
+
+/* Every field by itself: a struct has padding. The common table's through the table. */
 static inline void assert_same_hparams(const struct hparams *a, const struct hparams *b) {
     assert_ptr_equal(a->arch, b->arch);
-    assert_int_equal(a->n_vocab, b->n_vocab);
-    assert_int_equal(a->n_ctx_train, b->n_ctx_train);
-    assert_int_equal(a->n_embd, b->n_embd);
-    assert_int_equal(a->n_layer, b->n_layer);
-    assert_int_equal(a->n_head, b->n_head);
-    assert_int_equal(a->n_head_kv, b->n_head_kv);
-    assert_int_equal(a->head_dim, b->head_dim);
-    assert_int_equal(a->n_ff, b->n_ff);
-    assert_int_equal(a->window, b->window);
+    for (size_t i = 0; i < hparams_n_keys; i++) {
+        const struct hparams_key *k = &hparams_keys[i];
+        size_t size = k->kind == HPARAMS_BOOL ? sizeof(bool) : sizeof(uint32_t);
+        if (memcmp(hparams_value(a, k), hparams_value(b, k), size)) fail_msg("%s differs", k->gguf);
+    }
     assert_true(a->norm_eps == b->norm_eps);
     assert_int_equal(a->tied, b->tied);
     assert_int_equal(a->attn_bias, b->attn_bias);
+    assert_int_equal(a->attn_out_bias, b->attn_out_bias);
     assert_int_equal(a->ffn_bias, b->ffn_bias);
+    assert_int_equal(a->t.qk_norm, b->t.qk_norm);
+    assert_int_equal(a->t.parallel, b->t.parallel);
     assert_int_equal(a->bos, b->bos);
     assert_int_equal(a->eos, b->eos);
-    assert_int_equal(a->rope.n_rot, b->rope.n_rot);
-    assert_int_equal(a->rope.scaling, b->rope.scaling);
-    assert_int_equal(a->rope.original_ctx, b->rope.original_ctx);
-    assert_int_equal(a->rope.truncate, b->rope.truncate);
-    assert_true(a->rope.base == b->rope.base && a->rope.factor == b->rope.factor);
-    assert_true(a->rope.attn_factor == b->rope.attn_factor);
-    assert_true(a->rope.beta_fast == b->rope.beta_fast && a->rope.beta_slow == b->rope.beta_slow);
-    assert_true(a->rope.low_freq_factor == b->rope.low_freq_factor);
-    assert_true(a->rope.high_freq_factor == b->rope.high_freq_factor);
+    assert_same_rope(&a->rope, &b->rope);
+    assert_int_equal(a->has_local_rope, b->has_local_rope);
+    if (a->has_local_rope) assert_same_rope(&a->rope_local, &b->rope_local);
+    assert_memory_equal(&a->windowed, &b->windowed, sizeof a->windowed);
+    assert_memory_equal(&a->no_rope, &b->no_rope, sizeof a->no_rope);
+    assert_memory_equal(&a->moe, &b->moe, sizeof a->moe);
+    assert_true(a->temp_beta == b->temp_beta && a->temp_span == b->temp_span);
+    assert_true(a->glu_alpha == b->glu_alpha && a->glu_limit == b->glu_limit);
 }
 
 /* What the folders' config.json say, read by eye. */

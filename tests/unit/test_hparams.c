@@ -56,6 +56,31 @@ static void both_spellings_say_the_same(void **state) {
     }
 }
 
+/* Folders of the reference data with both spellings of the same model. */
+static const char *const folders[] = {
+    "cohere", "cohere-qknorm", "cohere2", "ernie4_5", "exaone4", "glm4", "granite", "hunyuan-dense", "olmo2", "olmo3",
+    "stablelm", "stablelm-12b", "starcoder2",
+};
+
+static void both_spellings_of_all_families(void **state) {
+    (void)state;
+    shared("models/arch");
+    for (size_t i = 0; i < ARRAY_LEN(folders); i++) {
+        static const char *const files[] = { "config.json", "config.v4.json" };
+        struct hparams hp[ARRAY_LEN(files)];
+        printf("%s\n", folders[i]);
+        for (size_t j = 0; j < ARRAY_LEN(files); j++) {
+            struct err e = { 0 };
+            char *json, name[96];
+            snprintf(name, sizeof name, "models/arch/%s/%s", folders[i], files[j]);
+            read_text(shared(name).p, &json);
+            assert_ok(read_config(json, &hp[j], &e), &e);
+            mem_free(json);
+        }
+        assert_same_hparams(&hp[0], &hp[1]);
+    }
+}
+
 /* A sound configuration as key and value; a test puts in or takes out one. */
 static const char *const sound[][2] = {
     { "model_type", "\"llama\"" },          { "vocab_size", "1000" },      { "hidden_size", "64" },
@@ -399,7 +424,9 @@ static void bad_gguf_keys_are_named(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(both_spellings_say_the_same),   cmocka_unit_test(bad_configs_are_named),
+        cmocka_unit_test(both_spellings_say_the_same),
+        cmocka_unit_test(both_spellings_of_all_families),
+        cmocka_unit_test(bad_configs_are_named),
         cmocka_unit_test(defaults_and_oddities),         cmocka_unit_test(frequencies_are_those_of_transformers),
         cmocka_unit_test(divisors_carry_llama3_scaling), cmocka_unit_test(gguf_keys),
         cmocka_unit_test(bad_gguf_keys_are_named),
