@@ -408,7 +408,107 @@ def make_parquet():
     keep("bad_deep", parquet(deep, [], 0))
 
 
+# --- SentencePiece and tekken ---
+
+def varint(n):
+    out = b""
+    while n > 127:
+        out, n = out + bytes([n & 127 | 128]), n >> 7
+    return out + bytes([n])
+
+
+def message(*fields):
+    """(number, value): int is a varint, float 32 bits, bytes and str have a length; a message is its bytes."""
+    out = b""
+    for number, v in fields:
+        if isinstance(v, int):
+            out += varint(number << 3) + varint(v)
+        elif isinstance(v, float):
+            out += varint(number << 3 | 5) + struct.pack("<f", v)
+        else:
+            v = v.encode() if isinstance(v, str) else v
+            out += varint(number << 3 | 2) + varint(len(v)) + v
+    return out
+
+
+def double_array(rules):
+    """A precompiled charsmap: one block of 256 units for each node of the trie, so that children never collide."""
+    nodes, texts, leaves = [{}], b"", {}
+    for key, to in rules.items():
+        at = 0
+        for byte in key.encode():
+            if byte not in nodes[at]:
+                nodes[at][byte] = len(nodes)
+                nodes.append({})
+            at = nodes[at][byte]
+        leaves[at] = len(texts)
+        texts += to.encode() + b"\0"
+    # A node's children stand at place[node] ^ byte, its leaf at place[node] itself.
+    place = {n: 256 * (n + 1) for n in range(len(nodes))}
+    units = [0] * (256 * (len(nodes) + 1))
+
+    def unit(at, to, label, leaf):
+        units[at] = (at ^ to) << 10 | leaf << 8 | label
+    unit(0, place[0], 0, 0)
+    for n, children in enumerate(nodes):
+        for byte, child in children.items():
+            unit(place[n] ^ byte, place[child], byte, child in leaves)
+        if n in leaves:
+            units[place[n]] = 1 << 31 | leaves[n]
+    while units[-1] == 0:
+        units.pop()
+    blob = struct.pack("<%dI" % len(units), *units)
+    return struct.pack("<I", len(blob)) + blob + texts
+
+
+NORMAL, UNKNOWN, CONTROL, USER, UNUSED, BYTE = range(1, 7)
+SPACE = "\u2581"
+
+
+def piece(text, score=0.0, kind=NORMAL):
+    return 1, message((1, text), (2, score), (3, kind)) if kind != NORMAL else message((1, text), (2, score))
+
+
+def make_sentencepiece():
+    def keep(name, *fields):
+        save("sentencepiece", name + ".model", message(*fields))
+    special = [piece("<unk>", 0.0, UNKNOWN), piece("<s>", 0.0, CONTROL), piece("</s>", 0.0, CONTROL)]
+    words = [piece(SPACE, -2.0), piece("a", -3.0), piece("b", -3.5), piece("ab", -2.5), piece(SPACE + "ab", -4.0),
+             piece("h", -5.0), piece("e", -5.0), piece("he", -4.5), piece("TM", -6.0), piece("old", -1.0, UNUSED)]
+    charsmap = double_array({"~": "TM"})
+    keep("unigram", *special, piece("<tool>", 0.0, USER), *words, (2, message((3, 1), (4, 17), (43, 2**64 - 1))),
+         (3, message((1, "small"), (2, charsmap))), (9, b"unknown"))
+    keep("bpe", *special, piece("<0xC3>", 0.0, BYTE), piece("<0xA9>", 0.0, BYTE), *words,
+         (2, message((3, 2), (35, 1))), (3, message((3, 1), (4, 0))))
+    keep("bad_word_model", *words, (2, message((3, 3))))
+    keep("bad_bytes", piece("<0x00>", 0.0, BYTE))
+    keep("bad_type", (1, message((1, "a"), (3, 9))))
+    keep("bad_score", (1, message((1, "a"), (2, 3))))
+    keep("bad_none", (2, message((3, 1))))
+    save("sentencepiece", "bad_cut.model", message(*words)[:-1])
+    save("sentencepiece", "bad_group.model", b"\x0b")
+
+
+def make_tekken():
+    def tekken(pieces, n, special, listed=None):
+        ranks = [{"rank": i, "token_bytes": b, "token_str": None} for i, b in enumerate(pieces)]
+        root = {"config": {"pattern": "\\p{L}+|\\s+", "num_vocab_tokens": len(pieces), "default_vocab_size": n,
+                           "default_num_special_tokens": special, "version": "v3"}, "vocab": ranks}
+        return json.dumps({**root, "special_tokens": listed} if listed else root)
+    five = ["YQ==", "Yg==", "IA==", "YWI=", "IGFi"]  # a, b, space, ab, space ab
+    listed = [{"rank": 0, "token_str": "<unk>", "is_control": True}, {"rank": 1, "token_str": "<s>", "is_control": True},
+              {"rank": 2, "token_str": "<tool>", "is_control": False}]
+    save("tekken", "listed.json", tekken(five, 9, 4, listed))
+    save("tekken", "plain.json", tekken(five + ["Yw=="], 27, 22))
+    save("tekken", "bad_missing.json", tekken(five, 12, 4))
+    save("tekken", "bad_base64.json", tekken(["YQ=", "Yg=="], 3, 1))
+    save("tekken", "bad_specials.json", tekken(five, 1 << 24, (1 << 24) - 5))
+    save("tekken", "bad_twice.json", tekken(five, 9, 4, listed + listed))
+
+
 make_gguf()
 make_safetensors()
 make_json()
+make_sentencepiece()
+make_tekken()
 make_parquet()
