@@ -1,5 +1,6 @@
-/* llama.cpp's mixes as they are with an importance matrix (docs/formats/blocks.md has the types). The rules look at the
- * kind of matrix, the number of its block, and how many query heads share a key head. */
+/* llama.cpp's mixes as they are with an importance matrix (docs/formats/blocks.md has the types). The rules are rows of
+ * recipe_rule.def; here is what their words mean. They look at the kind of matrix, the number of its block, how many
+ * query heads share a key head, and how many experts there are. */
 #include "quant/recipe.h"
 #include <fnmatch.h>
 #include <string.h>
@@ -16,10 +17,6 @@ static const struct { const char *name, *means; } aliases[] = {
     { "Q3_K", "Q3_K_M" }, { "Q4_K", "Q4_K_M" }, { "Q5_K", "Q5_K_M" },
 };
 
-/* Mixes whose stored types snug does not have. */
-static const char *const later[] = { "IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M", "IQ3_XXS", "IQ3_XS",
-                                     "IQ3_S", "IQ3_M", "TQ1_0", "TQ2_0", "MXFP4_MOE" };
-
 enum err_code recipe_find(const char *name, const struct recipe **out, struct err *e) {
     const char *wanted = name;
     *out = NULL;
@@ -27,73 +24,89 @@ enum err_code recipe_find(const char *name, const struct recipe **out, struct er
         if (!strcasecmp(aliases[i].name, name)) wanted = aliases[i].means;
     for (size_t i = 0; i < ARRAY_LEN(recipes); i++)
         if (!strcasecmp(recipes[i].name, wanted)) *out = &recipes[i];
-    if (*out) return ERR_NONE;
-    for (size_t i = 0; i < ARRAY_LEN(later); i++)
-        if (!strcasecmp(later[i], name))
-            return err_set(e, ERR_UNSUPPORTED, "type %s uses stored types that snug cannot write yet", name);
+    if (*out && qtype_can_write((*out)->base)) return ERR_NONE;
+    if (*out) return err_set(e, ERR_UNSUPPORTED, "type %s uses stored types that snug cannot write yet", name);
     return err_set(e, ERR_USAGE, "type %s is not known: Q4_K_M, Q3_K_M, Q2_K, IQ4_XS, Q8_0 ...", name);
 }
 
-static bool is(const struct recipe *r, const char *name) { return !strcmp(r->name, name); }
+/* What a matrix is to a mix. */
+enum kind { ANY, HEAD, EMBD, ATTN_Q, ATTN_K, ATTN_V, ATTN_QKV, ATTN_OUT, FFN_IN, FFN_DOWN };
 
-/* Blocks that the _M mixes favour: the first and last eighth and every third between. */
+static enum kind kind_of(const struct weight *w, const struct hparams *hp) {
+    switch (w->slot) {
+    case SLOT_OUTPUT: return HEAD;
+    case SLOT_TOKEN_EMBD: return hp->tied ? HEAD : EMBD;
+    case SLOT_ATTN_Q: return ATTN_Q;
+    case SLOT_ATTN_K: return ATTN_K;
+    case SLOT_ATTN_V: return ATTN_V;
+    case SLOT_ATTN_QKV: return ATTN_QKV;
+    case SLOT_ATTN_OUT: return ATTN_OUT;
+    case SLOT_FFN_GATE: case SLOT_FFN_UP: case SLOT_EXPERT_GATE: case SLOT_EXPERT_UP: case SLOT_SHARED_GATE:
+    case SLOT_SHARED_UP: return FFN_IN;
+    case SLOT_FFN_DOWN: case SLOT_EXPERT_DOWN: case SLOT_SHARED_DOWN: return FFN_DOWN;
+    default: return ANY;
+    }
+}
+
+enum when {
+    ALWAYS,
+    SHARED,      /* four or more query heads share a value head */
+    LLAMA_70B,   /* eight of them do: its bits are cheap */
+    EXPERTS, EIGHT, NOT_EIGHT, /* four or more experts; exactly eight; not */
+    NO_STACK,    /* not one matrix for each expert */
+    FIRST_TWO, FIRST_FOUR, FIRST_16TH, FIRST_8TH, MIDDLE, /* blocks; MIDDLE: neither the first nor the last eighth */
+    MORE_BITS,   /* the first and last eighth and every third block between */
+    EIGHT_MORE,  /* of a model of eight experts, likewise */
+};
+
 static bool more_bits(uint32_t i, uint32_t n) { return i < n / 8 || i >= 7 * n / 8 || (i - n / 8) % 3 == 2; }
 
-static enum qtype head_type(const struct recipe *r) { return r->base == QTYPE_Q8_0 ? QTYPE_Q8_0 : QTYPE_Q6_K; }
-
-static enum qtype attn_v_type(const struct recipe *r, const struct hparams *hp, uint32_t i) {
-    bool shared = hp->n_head / hp->n_head_kv >= 4;
-    enum qtype t = r->base;
-    if (is(r, "Q2_K")) t = shared ? QTYPE_Q4_K : QTYPE_Q3_K;
-    else if (is(r, "Q2_K_S") && shared) t = QTYPE_Q4_K;
-    else if (is(r, "Q3_K_M")) t = i < 2 ? QTYPE_Q5_K : QTYPE_Q4_K;
-    else if (is(r, "Q3_K_L")) t = QTYPE_Q5_K;
-    else if ((is(r, "IQ4_NL") || is(r, "IQ4_XS")) && shared) t = QTYPE_Q5_K;
-    else if ((is(r, "Q4_K_M") || is(r, "Q5_K_M")) && more_bits(i, hp->n_layer)) t = QTYPE_Q6_K;
-    else if (is(r, "Q4_K_S") && i < 4) t = QTYPE_Q5_K;
-    /* Llama 70B: eight query heads share a value head, so its bits are cheap. */
-    bool is_70b = hp->n_layer == 80 && hp->n_head != hp->n_head_kv;
-    return is_70b && (t == QTYPE_Q3_K || t == QTYPE_Q4_K) ? QTYPE_Q5_K : t;
+static bool holds(enum when when, const struct weight *w, const struct hparams *hp) {
+    const uint32_t i = w->layer, n = hp->n_layer;
+    switch (when) {
+    case ALWAYS: return true;
+    case SHARED: return hp->n_head >= 4 * hp->n_head_kv;
+    case LLAMA_70B: return n == 80 && hp->n_head != hp->n_head_kv;
+    case EXPERTS: return hp->n_expert >= 4;
+    case EIGHT: return hp->n_expert == 8;
+    case NOT_EIGHT: return hp->n_expert != 8;
+    case NO_STACK: return w->ne[2] <= 1;
+    case FIRST_TWO: return i < 2;
+    case FIRST_FOUR: return i < 4;
+    case FIRST_16TH: return i < n / 16;
+    case FIRST_8TH: return i < n / 8;
+    case MIDDLE: return i >= n / 8 && i < 7 * n / 8;
+    case MORE_BITS: return more_bits(i, n);
+    case EIGHT_MORE: return hp->n_expert == 8 && more_bits(i, n);
+    }
+    return false;
 }
 
-static enum qtype ffn_down_type(const struct recipe *r, uint32_t i, uint32_t n) {
-    if (is(r, "Q2_K")) return QTYPE_Q3_K;
-    if (is(r, "Q2_K_S")) return i < n / 8 ? QTYPE_Q4_K : r->base;
-    if (is(r, "Q3_K_M")) return i < n / 16 ? QTYPE_Q5_K : QTYPE_Q4_K;
-    if (is(r, "Q3_K_L")) return QTYPE_Q5_K;
-    if (is(r, "Q4_K_M") || is(r, "Q5_K_M")) return more_bits(i, n) ? QTYPE_Q6_K : r->base;
-    if (is(r, "Q4_K_S")) return i < n / 8 ? QTYPE_Q5_K : r->base;
-    if (is(r, "Q4_0")) return i < n / 8 ? QTYPE_Q4_1 : r->base;
-    if (is(r, "Q5_0")) return i < n / 8 ? QTYPE_Q5_1 : r->base;
-    return r->base;
-}
-
-static enum qtype attn_out_type(const struct recipe *r) {
-    if (is(r, "Q2_K")) return QTYPE_Q3_K;
-    if (is(r, "Q3_K_M")) return QTYPE_Q4_K;
-    if (is(r, "Q3_K_L")) return QTYPE_Q5_K;
-    return r->base;
-}
+static const struct { const char *mixes; enum kind kind; enum when when; enum qtype type; } rules[] = {
+#define RULE(mixes, kind, when, type) { mixes, kind, when, QTYPE_##type },
+#include "quant/recipe_rule.def"
+#undef RULE
+};
 
 enum qtype recipe_fit(enum qtype t, uint64_t n) {
     const struct qtype_info *info = qtype_info(t);
     if (n % info->block_weights == 0) return t;
-    enum qtype small = QTYPE_F16;
-    if (t == QTYPE_Q2_K || t == QTYPE_Q3_K || t == QTYPE_IQ4_XS) small = QTYPE_IQ4_NL;
-    else if (t == QTYPE_Q4_K) small = QTYPE_Q5_0;
+    enum qtype small = info->block_weights == 256 ? QTYPE_IQ4_NL : QTYPE_F16;
+    if (t == QTYPE_Q4_K) small = QTYPE_Q5_0;
     else if (t == QTYPE_Q5_K) small = QTYPE_Q5_1;
     else if (t == QTYPE_Q6_K) small = QTYPE_Q8_0;
+    else if (t == QTYPE_TQ1_0 || t == QTYPE_TQ2_0) small = QTYPE_Q4_0;
     return n % qtype_info(small)->block_weights == 0 ? small : QTYPE_F16;
 }
 
 enum qtype recipe_type(const struct recipe *r, const struct hparams *hp, const struct weight *w) {
     if (qtype_is_float(r->base)) return r->base;
-    enum qtype t = r->base;
-    if (w->slot == SLOT_OUTPUT || (w->slot == SLOT_TOKEN_EMBD && hp->tied)) t = head_type(r);
-    else if (w->slot == SLOT_ATTN_V) t = attn_v_type(r, hp, w->layer);
-    else if (w->slot == SLOT_FFN_DOWN) t = ffn_down_type(r, w->layer, hp->n_layer);
-    else if (w->slot == SLOT_ATTN_OUT) t = attn_out_type(r);
-    return recipe_fit(t, w->ne[0]);
+    const enum kind kind = kind_of(w, hp);
+    for (size_t i = 0; i < ARRAY_LEN(rules); i++)
+        if ((rules[i].kind == kind || rules[i].kind == ANY) && holds(rules[i].when, w, hp) &&
+            !fnmatch(rules[i].mixes, r->name, 0))
+            return recipe_fit(rules[i].type, w->ne[0]);
+    return recipe_fit(r->base, w->ne[0]);
 }
 
 uint32_t recipe_file_type(enum qtype most) {

@@ -4,7 +4,10 @@
 #include "format/gguf_read.h"
 #include "quant/recipe.h"
 
-static const char *const mixes[] = { "Q2_K", "Q3_K_M", "Q4_K_M", "Q5_K_M", "Q6_K", "IQ4_XS" };
+static const char *const mixes[] = {
+    "Q2_K",  "Q3_K_M",  "Q4_K_M", "Q5_K_M", "Q6_K",    "IQ4_XS",
+    "IQ3_S", "IQ3_XXS", "IQ2_S",  "IQ2_XS", "IQ2_XXS", "IQ1_M",
+};
 
 static const struct recipe *find(const char *name) {
     const struct recipe *r;
@@ -75,6 +78,7 @@ static double gigabytes(const struct model *m, const char *mix) {
 static const struct { const char *mix; double llama2, llama3; } sizes[] = {
     { "Q8_0", 73.29, 74.96 },   { "Q6_K", 56.58, 57.88 },   { "Q5_K_M", 48.75, 49.94 }, { "Q4_K_M", 41.42, 42.51 },
     { "Q4_K_S", 39.24, 40.33 }, { "IQ4_XS", 36.82, 37.89 }, { "Q3_K_M", 33.27, 34.25 }, { "Q2_K", 25.46, 26.36 },
+    { "IQ3_XXS", 26.58, 27.46 }, { "IQ2_XS", 20.33, 21.13 }, { "IQ2_XXS", 18.28, 19.08 },
 };
 
 static void sizes_of_70b(void **state) {
@@ -124,6 +128,29 @@ static void rules_by_hand(void **state) {
     assert_int_equal(type_of("Q5_0", gqa, SLOT_FFN_DOWN, 2), QTYPE_Q5_0);
     assert_int_equal(type_of("IQ4_XS", gqa, SLOT_ATTN_V, 9), QTYPE_Q5_K);
     assert_int_equal(type_of("IQ4_XS", mha, SLOT_ATTN_V, 9), QTYPE_IQ4_XS);
+    for (uint32_t i = 0; i < 16; i++)
+        assert_int_equal(type_of("IQ3_XS", mha, SLOT_FFN_UP, i), i < 2 || i >= 14 ? QTYPE_IQ3_S : QTYPE_IQ3_XXS);
+    assert_int_equal(type_of("IQ3_XS", mha, SLOT_ATTN_Q, 5), QTYPE_IQ3_XXS);
+    assert_int_equal(type_of("IQ3_XS", mha, SLOT_ATTN_V, 5), QTYPE_IQ3_S);
+    assert_int_equal(type_of("IQ3_XS", gqa, SLOT_ATTN_V, 5), QTYPE_Q4_K);
+    assert_int_equal(type_of("IQ3_M", mha, SLOT_ATTN_OUT, 5), QTYPE_Q4_K);
+    assert_int_equal(type_of("IQ3_M", mha, SLOT_FFN_DOWN, 1), QTYPE_Q4_K);
+    assert_int_equal(type_of("IQ3_M", mha, SLOT_FFN_DOWN, 2), QTYPE_IQ3_S);
+    assert_int_equal(type_of("IQ2_M", mha, SLOT_ATTN_K, 2), QTYPE_IQ2_S);
+    assert_int_equal(type_of("IQ2_M", mha, SLOT_TOKEN_EMBD, 0), QTYPE_IQ3_S);
+    assert_int_equal(type_of("IQ1_S", mha, SLOT_TOKEN_EMBD, 0), QTYPE_Q2_K);
+    assert_int_equal(type_of("IQ1_S", mha, SLOT_ATTN_OUT, 2), QTYPE_IQ2_XXS);
+    assert_int_equal(type_of("IQ1_S", mha, SLOT_ATTN_V, 2), QTYPE_Q2_K);
+    assert_int_equal(type_of("IQ1_S", big, SLOT_ATTN_V, 2), QTYPE_Q4_K);
+    assert_int_equal(type_of("IQ3_M", big, SLOT_ATTN_V, 2), QTYPE_Q5_K);
+    struct hparams moe = { .n_layer = 32, .n_head = 32, .n_head_kv = 8, .n_expert = 8 };
+    assert_int_equal(type_of("Q4_K_M", moe, SLOT_ATTN_V, 0), QTYPE_Q8_0);
+    assert_int_equal(type_of("Q4_K_M", moe, SLOT_ATTN_K, 0), QTYPE_Q8_0);
+    assert_int_equal(type_of("Q4_K_M", moe, SLOT_ATTN_OUT, 0), QTYPE_Q5_K);
+    assert_int_equal(type_of("Q3_K_L", moe, SLOT_ATTN_OUT, 0), QTYPE_Q3_K);
+    assert_int_equal(type_of("Q4_K_M", moe, SLOT_EXPERT_DOWN, 0), QTYPE_Q6_K);
+    assert_int_equal(type_of("IQ2_XXS", moe, SLOT_ATTN_K, 0), QTYPE_Q4_K);
+    assert_int_equal(type_of("IQ3_M", moe, SLOT_FFN_DOWN, 6), QTYPE_Q4_K); /* 2 past the first eighth */
     /* 16 blocks: the first two, the last two, and every third between from the fifth on. */
     for (uint32_t i = 0; i < 16; i++)
         assert_int_equal(type_of("Q4_K_M", gqa, SLOT_FFN_DOWN, i),
@@ -140,7 +167,8 @@ static void rows_that_do_not_suit(void **state) {
     static const struct { enum qtype wanted, by32; } falls[] = {
         { QTYPE_Q2_K, QTYPE_IQ4_NL }, { QTYPE_Q3_K, QTYPE_IQ4_NL }, { QTYPE_IQ4_XS, QTYPE_IQ4_NL },
         { QTYPE_Q4_K, QTYPE_Q5_0 },   { QTYPE_Q5_K, QTYPE_Q5_1 },   { QTYPE_Q6_K, QTYPE_Q8_0 },
-        { QTYPE_Q8_0, QTYPE_Q8_0 },   { QTYPE_Q4_0, QTYPE_Q4_0 },
+        { QTYPE_Q8_0, QTYPE_Q8_0 },   { QTYPE_Q4_0, QTYPE_Q4_0 },   { QTYPE_IQ1_M, QTYPE_IQ4_NL },
+        { QTYPE_TQ1_0, QTYPE_Q4_0 },
     };
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(falls); i++) {
@@ -157,12 +185,14 @@ static void names(void **state) {
     (void)state;
     assert_string_equal(find("q4_k_m")->name, "Q4_K_M");
     assert_string_equal(find("Q4_K")->name, "Q4_K_M");
-    assert_int_equal(recipe_find("IQ2_XS", &r, &e), ERR_UNSUPPORTED);
-    assert_non_null(strstr(e.msg, "IQ2_XS"));
+    assert_string_equal(find("iq3_m")->name, "IQ3_M");
+    assert_int_equal(recipe_find("MXFP4_MOE", &r, &e), ERR_UNSUPPORTED);
+    assert_non_null(strstr(e.msg, "MXFP4_MOE"));
     assert_int_equal(recipe_find("Q9_X", &r, &e), ERR_USAGE);
     assert_non_null(strstr(e.msg, "Q9_X"));
     assert_int_equal(recipe_file_type(QTYPE_Q3_K), 11);
     assert_int_equal(recipe_file_type(QTYPE_IQ4_XS), 30);
+    assert_int_equal(recipe_file_type(QTYPE_IQ3_S), 26);
 }
 
 /* --- --keep --- */
