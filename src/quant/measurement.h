@@ -50,8 +50,8 @@ struct measurement {
 };
 void measurement_free(struct measurement *m); /* NULL is fine */
 
-/* Names, shapes and a sample of the weights themselves, decoded and in GGUF's order of rows: the same for a model in
- * whatever file without loss. Touches a few pages of every tensor. */
+/* Names, shapes, all vectors and 64 evenly spread pieces of every matrix, decoded and in GGUF's order of rows: the same
+ * for a model in whatever file without loss, another one after any training. Touches 64 pages of every tensor. */
 uint64_t measurement_hash_model(const struct model *m);
 
 /* Of all importances, in order. */

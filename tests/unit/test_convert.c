@@ -21,6 +21,7 @@
 #include "quant/convert.h"
 #include "quant/export_hf_meta.h"
 #include "quant/export_hf_tok.h"
+#include "quant/measurement.h"
 #include "runtime/vocab_file.h"
 
 /* --- Places --- */
@@ -564,6 +565,25 @@ static void replacing_keeps_the_old_until_the_end(void **state) {
     empty_dir(NULL);
 }
 
+/* A measurement of a directory serves the GGUF made of it: both hash alike, permuted rows and all. */
+static void containers_hash_alike(void **state) {
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(families); i++) {
+        char name[64];
+        snprintf(name, sizeof name, "tests/data/arch/%s", families[i]);
+        struct path from = in_repo(name), gguf = scratch("h.gguf");
+        struct model *a, *b;
+        struct err e = { 0 };
+        convert(from.p, gguf.p, QTYPE_NONE);
+        assert_ok(model_open(from.p, false, &a, &e), &e);
+        assert_ok(model_open(gguf.p, false, &b, &e), &e);
+        assert_true(measurement_hash_model(a) == measurement_hash_model(b));
+        model_close(a);
+        model_close(b);
+        empty_dir(NULL);
+    }
+}
+
 /* --- Plain rounding --- */
 
 /* Q8_0 by plain rounding, as llama.cpp's converter writes it: the largest magnitude of 32 weights becomes 127, and each
@@ -785,6 +805,7 @@ int main(void) {
         cmocka_unit_test(directories_need_force),         cmocka_unit_test(interrupted_work_leaves_nothing),
         cmocka_unit_test(tokenizers_come_back),           cmocka_unit_test(flags_of_the_tokenizer_stay),
         cmocka_unit_test(killed_conversions_leave_all_or_nothing), cmocka_unit_test(leftovers_are_taken_over),
+        cmocka_unit_test(containers_hash_alike),
         cmocka_unit_test(replacing_keeps_the_old_until_the_end),   cmocka_unit_test(q8_0_is_rounded_plainly),
         cmocka_unit_test(same_as_llama_cpp),
     };

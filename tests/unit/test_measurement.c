@@ -223,11 +223,34 @@ static void test_other_model(void **state) {
     model_close(tiny);
 }
 
+/* A matrix of ones, rows of 1024, in memory. Changing any 64th of it, rows or columns, changes the hash. */
+static void test_hash_sees_everywhere(void **state) {
+    enum { N = 1024, BAND = N / 64 };
+    (void)state;
+    float *x = mem_alloc(N * N, sizeof *x);
+    struct tfile_tensor t = { .name = "m", .type = QTYPE_F32, .data = (uint8_t *)x, .bytes = N * N * sizeof *x };
+    struct weight w = { .name = "m", .slot = SLOT_FFN_UP, .src = &t, .type = QTYPE_F32, .ne = { N, N, 1, 1 } };
+    struct model m = { .weights = &w, .n_weights = 1 };
+    for (size_t i = 0; i < N * N; i++) x[i] = 1;
+    uint64_t as_it_was = measurement_hash_model(&m);
+    for (size_t band = 0; band < N; band += BAND)
+        for (int of_columns = 0; of_columns < 2; of_columns++) {
+            for (int change = 1; change >= 0; change--) {
+                for (size_t i = 0; i < (size_t)N * BAND; i++)
+                    x[of_columns ? i / BAND * N + band + i % BAND : band * N + i] = 1 + (float)change;
+                if ((measurement_hash_model(&m) == as_it_was) == (change == 0)) continue;
+                fail_msg("%s %zu to %zu are not seen", of_columns ? "columns" : "rows", band, band + BAND - 1);
+            }
+        }
+    mem_free(x);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_loss_without_probes), cmocka_unit_test(test_loss_between_probes),
         cmocka_unit_test(test_round_trip),          cmocka_unit_test(test_damaged),
         cmocka_unit_test(test_cut),                 cmocka_unit_test(test_other_model),
+        cmocka_unit_test(test_hash_sees_everywhere),
     };
     return cmocka_run_group_tests_name("measurement", tests, scratch_make, scratch_remove);
 }
