@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "base/os.h"
 #include "quant/hash.h"
 
 void measurement_free(struct measurement *m) {
@@ -38,6 +39,7 @@ static uint64_t hash_matrix(uint64_t h, const struct weight *w) {
         q->decode(w->src->data + at, x, len);
         h = hash_bytes(h, x, len * sizeof *x);
     }
+    os_advise(w->src->data, w->src->bytes, OS_DONTNEED); /* with each page the system has mapped its neighbours */
     return h;
 }
 

@@ -4,13 +4,14 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <sys/resource.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
-#include "base/num.h"
-#include "base/rng.h"
 #include "format_files.h"
-#include "format/gguf_write.h"
 #include "quant/job.h"
+#include "random_model.h"
 
 enum { N_EMBD = 256, N_HEAD = 4, N_HEAD_KV = 2, N_VOCAB = 256, N_LAYER = 2, N_FF = 512, N_CTX = 64 };
 #ifdef __SANITIZE_THREAD__ /* a race is there or not, however often the job is killed */
@@ -32,79 +33,12 @@ static const char *at(const char *name) {
 
 /* --- The model --- */
 
-static const struct { const char *name; uint64_t ne[2]; } block_tensors[] = {
-    { "attn_norm", { N_EMBD, 0 } },     { "attn_q", { N_EMBD, N_EMBD } },      { "attn_k", { N_EMBD, N_EMBD / 2 } },
-    { "attn_v", { N_EMBD, N_EMBD / 2 } }, { "attn_output", { N_EMBD, N_EMBD } }, { "ffn_norm", { N_EMBD, 0 } },
-    { "ffn_gate", { N_EMBD, N_FF } },   { "ffn_up", { N_EMBD, N_FF } },        { "ffn_down", { N_FF, N_EMBD } },
-};
+static const struct random_shape shape = { N_EMBD, N_HEAD, N_HEAD_KV, N_VOCAB, N_LAYER, N_FF, N_CTX };
 
-static void declare(struct gguf_writer *w, const char *name, const uint64_t ne[2]) {
-    unsigned dims = ne[1] ? 2 : 1;
-    assert_int_equal(gguf_writer_tensor(w, name, dims == 2 ? QTYPE_BF16 : QTYPE_F32, dims, ne, NULL), ERR_NONE);
-}
-
-/* Vectors are ones, matrices nearly Gaussian with a spread that keeps activations near one. */
-static void put_values(struct tstream *s, struct rng *r, const uint64_t ne[2], float poison) {
-    uint64_t n = ne[0] * (ne[1] ? ne[1] : 1);
-    float *v = mem_alloc(n, sizeof *v);
-    uint16_t *h = mem_alloc(n, sizeof *h);
-    for (uint64_t i = 0; i < n; i++) {
-        float sum = rng_f32(r) + rng_f32(r) + rng_f32(r) - 1.5f;
-        v[i] = ne[1] ? 2 * sum / sqrtf((float)ne[0]) : 1;
-        h[i] = bf16_from_f32(v[i]);
-    }
-    v[n / 2] += poison;
-    h[n / 2] = bf16_from_f32(v[n / 2]);
-    assert_int_equal(tstream_put(s, ne[1] ? (void *)h : v, n * (ne[1] ? sizeof *h : sizeof *v), NULL), ERR_NONE);
-    mem_free(v);
-    mem_free(h);
-}
-
-static void put_keys(struct gguf_writer *w) {
-    gguf_writer_str(w, "general.architecture", STR("llama"));
-    gguf_writer_str(w, "general.name", STR("random"));
-    gguf_writer_u32(w, "llama.vocab_size", N_VOCAB);
-    gguf_writer_u32(w, "llama.context_length", N_CTX);
-    gguf_writer_u32(w, "llama.embedding_length", N_EMBD);
-    gguf_writer_u32(w, "llama.block_count", N_LAYER);
-    gguf_writer_u32(w, "llama.feed_forward_length", N_FF);
-    gguf_writer_u32(w, "llama.attention.head_count", N_HEAD);
-    gguf_writer_u32(w, "llama.attention.head_count_kv", N_HEAD_KV);
-    gguf_writer_f32(w, "llama.attention.layer_norm_rms_epsilon", 1e-5f);
-    gguf_writer_f32(w, "llama.rope.freq_base", 10000);
-    gguf_writer_str(w, "tokenizer.ggml.model", STR("none"));
-}
-
-/* poison is added to one weight of `victim`. */
 static void make_poisoned(const char *path, uint64_t seed, const char *victim, float poison) {
-    static const uint64_t embd[2] = { N_EMBD, N_VOCAB }, norm[2] = { N_EMBD, 0 };
-    struct gguf_writer *w;
-    struct tstream *s;
-    struct rng r;
-    char name[64];
-    assert_int_equal(gguf_writer_new(&w, NULL), ERR_NONE);
-    put_keys(w);
-    declare(w, "token_embd.weight", embd);
-    declare(w, "output_norm.weight", norm);
-    for (int pass = 0; pass < 2; pass++) {
-        if (pass) {
-            rng_seed(&r, seed);
-            assert_int_equal(gguf_writer_open(w, path, NULL, &s, NULL), ERR_NONE);
-            put_values(s, &r, embd, strcmp("token_embd.weight", victim) ? 0 : poison);
-            put_values(s, &r, norm, strcmp("output_norm.weight", victim) ? 0 : poison);
-        }
-        for (int l = 0; l < N_LAYER; l++)
-            for (size_t i = 0; i < ARRAY_LEN(block_tensors); i++) {
-                snprintf(name, sizeof name, "blk.%d.%s.weight", l, block_tensors[i].name);
-                if (!pass) declare(w, name, block_tensors[i].ne);
-                else put_values(s, &r, block_tensors[i].ne, strcmp(name, victim) ? 0 : poison);
-            }
-    }
-    assert_int_equal(tstream_commit(s, NULL), ERR_NONE);
-    gguf_writer_free(w);
+    random_model(path, &shape, seed, victim, poison);
 }
-
-static void make_model(const char *path, uint64_t seed) { make_poisoned(path, seed, "", 0); }
+static void make_model(const char *path, uint64_t seed) { random_model(path, &shape, seed, "", 0); }
 
 static void make_text(const char *path, uint64_t seed) {
     struct buf text = { 0 };
@@ -409,6 +343,81 @@ static void wrong_arguments(void **state) {
     expect_refusal(&d, ERR_USAGE, "--measurement", "");
 }
 
+static void keep_line(void *user, enum log_level level, const char *line) {
+    struct buf *said = user;
+    if (level == LOG_WARN) buf_addf(said, "%s\n", line);
+}
+
+/* A file that this program quantized before: its matrices keep their types or get smaller ones. */
+static void quantized_input_is_warned_of(void **state) {
+    (void)state;
+    struct buf said = { 0 };
+    struct job_desc first = recipe_job(at("q8.gguf"), "Q8_0"), again = recipe_job(at("q4.gguf"), "Q4_K_M");
+    log_set(keep_line, &said);
+    run_quietly(&first);
+    assert_null(said.p);
+    again.model = first.out;
+    run_quietly(&again);
+    log_set(NULL, NULL);
+    assert_non_null(strstr(said.p, at("q8.gguf")));
+    assert_non_null(strstr(said.p, "quantized already"));
+    assert_non_null(strstr(said.p, "Q8_0"));
+    buf_fini(&said);
+}
+
+/* --- Full disks --- */
+
+static uint64_t pretended_free = UINT64_MAX;
+
+/* The system's call, whose answer can be made up. */
+int statvfs(const char *path, struct statvfs *out) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC), rc = fd < 0 ? -1 : fstatvfs(fd, out);
+    if (fd >= 0) close(fd);
+    if (!rc && pretended_free != UINT64_MAX) out->f_bavail = pretended_free / out->f_frsize;
+    return rc;
+}
+
+static void disk_space_is_checked_first(void **state) {
+    (void)state;
+    struct job_desc d = bpw_job(at("full.gguf"), 4), recipe = recipe_job(at("full.gguf"), "Q4_K_M");
+    struct job_result whole = run_ok(&d);
+    assert_int_equal(unlink(d.out), 0);
+    d.measurement = at("unmade.json");
+    pretended_free = 75 * 4096; /* the file takes twice that */
+    expect_refusal(&d, ERR_NO_SPACE, "full.gguf", "307 kB left");
+    expect_refusal(&recipe, ERR_NO_SPACE, "full.gguf", "left");
+    assert_false(os_exists(at("unmade.json"))); /* at once, not after measuring */
+    d = bpw_job(at("full.gguf"), 4);
+    pretended_free = whole.target_bytes + (64 << 10);
+    run_quietly(&d);
+    assert_int_equal(unlink(d.out), 0);
+    pretended_free = UINT64_MAX;
+    job_result_fini(&whole);
+}
+
+/* A disk that fills up while the file grows, which a limit on the size of files stands for: no output, and the same
+ * command goes on when there is room. */
+static void full_disk_is_survived(void **state) {
+    (void)state;
+    struct rlimit old, small = { 200 << 10, RLIM_INFINITY };
+    struct job_desc d = bpw_job(at("grow.gguf"), 4), undisturbed = bpw_job(at("ungrow.gguf"), 4);
+    struct job_result r;
+    struct err e = { 0 };
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+    small.rlim_max = old.rlim_max;
+    void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    enum err_code rc = job_run(&d, &r, &e);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+    signal(SIGXFSZ, handler);
+    assert_true(rc == ERR_IO || rc == ERR_NO_SPACE);
+    assert_non_null(strstr(e.where, "grow.gguf.part"));
+    assert_false(os_exists(d.out));
+    run_quietly(&d);
+    run_quietly(&undisturbed);
+    assert_true(same_bytes(d.out, undisturbed.out));
+}
+
 /* --- Interruption --- */
 
 struct stopper { const char *what; int left; };
@@ -677,6 +686,8 @@ int main(int argc, char **argv) {
         cmocka_unit_test(recipes_and_pure),               cmocka_unit_test(too_small_says_the_least),
         cmocka_unit_test(outputs_are_not_replaced),       cmocka_unit_test(dry_runs_write_nothing),
         cmocka_unit_test(bad_weights_are_named),          cmocka_unit_test(wrong_arguments),
+        cmocka_unit_test(quantized_input_is_warned_of),   cmocka_unit_test(disk_space_is_checked_first),
+        cmocka_unit_test(full_disk_is_survived),
         cmocka_unit_test(interrupted_jobs_go_on),         cmocka_unit_test(foreign_parts_are_not_continued),
         cmocka_unit_test(finished_jobs_tidy_up),
         cmocka_unit_test(killed_jobs_resume_to_the_same_bytes),
