@@ -129,9 +129,17 @@ static bool needs_importances(const struct recipe *r) { return !qtype_is_float(r
 
 static enum err_code measure(struct job *j, const char *keep_at, struct err *e) {
     struct measure_options o = { .threads = j->d->threads, .calib = j->d->calib, .file = keep_at,
-                                 .importances_only = j->recipe && !keep_at, .on_try = j->d->on_try,
-                                 .user = j->d->user, .progress = j->d->progress };
-    return measure_model(j->d->model, &o, &j->measured, e);
+                                 .on_try = j->d->on_try, .user = j->d->user, .progress = j->d->progress };
+    if (!j->recipe || keep_at) return measure_model(j->d->model, &o, &j->measured, e);
+    enum qtype *mix = NEW_ARRAY(enum qtype, j->x->n_tensors);
+    if (!mix) return err_no_memory(e, j->x->n_tensors * sizeof *mix);
+    for (size_t i = 0, n = 0; i < j->x->n_tensors; i++)
+        if (export_is_matrix(j->x, i)) mix[n++] = j->x->tensors[i].type;
+    o.mix = mix;
+    o.mix_kld = &j->mix_kld;
+    enum err_code rc = measure_model(j->d->model, &o, &j->measured, e);
+    mem_free(mix);
+    return rc;
 }
 
 static void tell_tries(const struct job *j) {
@@ -227,7 +235,7 @@ static enum err_code run(struct job *j, struct err *e) {
 
 enum err_code job_run(const struct job_desc *d, struct job_result *out, struct err *e) {
     *out = (struct job_result){ .predicted_kld = -1, .measured_kld = -1 };
-    struct job j = { .d = d, .r = out };
+    struct job j = { .d = d, .r = out, .mix_kld = -1 };
     enum err_code rc = run(&j, e);
     if (rc == ERR_INTERRUPTED && is_writing(d) && !os_exists(d->out))
         err_set(e, rc, "interrupted: the same command goes on from here");

@@ -248,7 +248,7 @@ enum err_code job_choose_by_recipe(struct job *j, struct err *e) {
         TRY(export_set_type(j->x, i, type, e));
         kld += t && t->n_tries ? measured_loss(t, type) : INFINITY;
     }
-    if (isfinite(kld)) j->r->predicted_kld = kld;
+    j->r->predicted_kld = isfinite(kld) ? kld : j->mix_kld;
     write_account(j);
     return gguf_writer_status(j->x->writer, e);
 }

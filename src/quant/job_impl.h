@@ -16,6 +16,7 @@ struct job {
     struct keep *keep;            /* (d->n_keep) */
     struct measurement *measured; /* NULL before measuring, and for a recipe that needs no importances */
     char *work;                   /* path of the measurement that is kept while the job runs, or NULL */
+    double mix_kld;               /* what a recipe's types do together, found while calibrating; negative: not known */
     struct export *x;
     bool finished;                /* the output may be this job's own, complete: see job_find_finished */
 };
@@ -29,7 +30,7 @@ enum err_code job_set_target(struct job *j, enum err_code (*beside)(struct job *
  * that shapes and --keep allow: what a target must leave room for. Sets r->least_bytes. ERR_TOO_LARGE if the target
  * cannot be reached. */
 enum err_code job_choose_measured(struct job *j, struct err *e);
-/* The same by the recipe; a full measurement gives the predicted divergence. */
+/* The same by the recipe; the predicted divergence is that of the mix, or follows from a full measurement. */
 enum err_code job_choose_by_recipe(struct job *j, struct err *e);
 
 /* Sets j->work, once. */

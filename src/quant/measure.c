@@ -102,7 +102,7 @@ static enum err_code try_types(struct measuring *k, size_t i, const struct stats
 static enum err_code measure_matrix(struct measuring *k, size_t i, const struct stats *s, struct err *e) {
     struct measured_tensor *t = &k->m->tensors[i];
     if (s) TRY(take_importance(k, t, s, e));
-    if (k->o->importances_only) return ERR_NONE;
+    if (k->o->mix) return ERR_NONE;
     TRY(try_types(k, i, s, e));
     for (size_t j = 0; k->o->on_try && j < t->n_tries; j++) k->o->on_try(k->o->user, t, &t->tries[j]);
     return measuring_step(k, "trying types", weights_of(t) * ENCODE_COST, e);
@@ -245,7 +245,7 @@ static double all_work(const struct measuring *k) {
     for (uint32_t layer = 0; layer < k->en->model->hp.n_layer; layer++) blocks += measuring_block_weights(k, layer);
     for (size_t i = 0; i < k->m->n_tensors; i++) all += weights_of(&k->m->tensors[i]);
     double calibrating = blocks * k->tokens.rows * k->tokens.length;
-    return k->o->importances_only ? calibrating : calibrating + all * ENCODE_COST + probe_work(k);
+    return calibrating + (k->o->mix ? joint_work(k) : all * ENCODE_COST + probe_work(k));
 }
 
 static enum err_code open_journal(struct measuring *k, struct err *e) {
@@ -268,7 +268,7 @@ static enum err_code measure(struct measuring *k, const char *path, struct err *
     TRY(open_journal(k, e));
     k->total = all_work(k);
     enum err_code rc = first_pass(k, e);
-    if (!rc && !k->o->importances_only) rc = probe_run(k, e);
+    if (!rc) rc = k->o->mix ? joint_run(k, k->o->mix, k->o->mix_kld, e) : probe_run(k, e);
     rc = err_where(e, rc, "%s", path);
     return rc || !k->o->file ? rc : measurement_write(k->m, k->o->file, e);
 }

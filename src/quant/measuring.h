@@ -39,4 +39,10 @@ void probe_choose(struct measuring *k);
 double probe_work(const struct measuring *k);
 /* Fills probes and sensitivity of all tensors; tries and importances are there. */
 enum err_code probe_run(struct measuring *k, struct err *e);
+
+/* --- joint.c --- */
+double joint_work(const struct measuring *k);
+/* *kld: the divergence that all matrices cause together, each in its type (types: m->n_tensors), on the probes' tokens.
+ * Importances are there. */
+enum err_code joint_run(struct measuring *k, const enum qtype *types, double *kld, struct err *e);
 #endif

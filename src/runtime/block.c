@@ -8,7 +8,7 @@
 #include "base/os.h"
 #include "runtime/session.h"
 
-enum { MAX_TAPS = 16, MAX_REPLACED = 4 };
+enum { MAX_TAPS = 16, MAX_REPLACED = 16 };
 enum piece { PIECE_NONE, PIECE_EMBED, PIECE_BLOCK, PIECE_HEAD };
 
 struct tap { enum slot slot; tensor_id x; };

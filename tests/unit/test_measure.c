@@ -423,6 +423,66 @@ static void test_tied(void **state) {
     measurement_free(m);
 }
 
+/* All matrices as Q4_0, or as they are where that does not fit: what joint.c finds is what a session finds with all of
+ * them in place. */
+static void check_mix(const char *path) {
+    struct engine *en = open_engine(path, "ref");
+    const struct model *model = en->model;
+    enum qtype mix[64];
+    double got;
+    struct measure_options o = { .threads = 2, .calib = { ids_file(), 30, 24 }, .mix = mix, .mix_kld = &got };
+    struct calib_tokens c;
+    struct measurement *m;
+    struct pool *pool;
+    size_t n = 0;
+    uint64_t row;
+    for (uint32_t i = 0; i < model->n_weights; i++) {
+        const struct weight *w = &model->weights[i];
+        if (slot_info(w->slot)->matrix) mix[n++] = qtype_row_bytes(QTYPE_Q4_0, w->ne[0], &row) ? QTYPE_Q4_0 : w->type;
+    }
+    struct err e = { 0 };
+    if (measure_model(source(path), &o, &m, &e)) fail_msg("%s: %s", e.where, e.msg);
+    assert_int_equal(calib_open(en, &o.calib, &c, NULL), ERR_NONE);
+    float *log_p = direct_logits(en, m, &c);
+    assert_int_equal(pool_open(1, &pool, NULL), ERR_NONE);
+    struct { struct placed was; uint8_t *blocks; uint32_t buffer; } put[64] = { 0 };
+    for (uint32_t i = 0; i < model->n_weights; i++) {
+        const struct weight *w = &model->weights[i];
+        const struct measured_tensor *t = measurement_find(m, w->name);
+        put[i].was = en->placed[i];
+        if (!t || !qtype_row_bytes(QTYPE_Q4_0, w->ne[0], &row)) continue;
+        assert_true(t->n_tries == 0 && t->n_probes == 0);
+        put[i].blocks = mem_alloc(row, w->ne[1]);
+        assert_int_equal(weight_encode(pool, w, QTYPE_Q4_0, t->importance, put[i].blocks, NULL), ERR_NONE);
+        assert_int_equal(backend_import(en->be, put[i].blocks, row * w->ne[1], &put[i].buffer, NULL), ERR_NONE);
+        en->placed[i] = (struct placed){ QTYPE_Q4_0, { put[i].buffer, 0 } };
+    }
+    float *log_q = direct_logits(en, m, &c);
+    size_t tokens = (size_t)m->settings.probe_rows * m->settings.probe_length;
+    double want = 0;
+    for (size_t i = 0; i < tokens; i++)
+        want += kl_divergence(log_p + i * model->hp.n_vocab, log_q + i * model->hp.n_vocab, model->hp.n_vocab) /
+                (double)tokens;
+    if (fabs(got - want) > 2e-3 * want) fail_msg("%s: %.9g, directly %.9g", path, got, want);
+    for (uint32_t i = 0; i < model->n_weights; i++) {
+        en->placed[i] = put[i].was;
+        if (put[i].buffer) backend_release(en->be, put[i].buffer);
+        mem_free(put[i].blocks);
+    }
+    mem_free(log_p);
+    mem_free(log_q);
+    pool_close(pool);
+    calib_close(&c);
+    measurement_free(m);
+    engine_close(en);
+}
+
+static void test_mix(void **state) {
+    (void)state;
+    check_mix("tests/data/arch/llama");
+    check_mix("tests/data/arch/llama-mha");
+}
+
 static void assert_same_files(const char *a, const char *b) {
     char x[300], y[300];
     snprintf(x, sizeof x, "%s.json", a);
@@ -538,6 +598,7 @@ int main(void) {
         cmocka_unit_test(test_builtin),         cmocka_unit_test(test_stats),        cmocka_unit_test(test_rfn),
         cmocka_unit_test(test_types),           cmocka_unit_test(test_scan_and_encode),
         cmocka_unit_test(test_probes),          cmocka_unit_test(test_tied),         cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_mix),
         cmocka_unit_test(test_waves),
         cmocka_unit_test(test_resume),          cmocka_unit_test(test_journal_is_used),
     };

@@ -238,11 +238,23 @@ static void recipes_and_pure(void **state) {
     struct job_result r = run_ok(&d);
     assert_int_equal(r.choices[0].type, QTYPE_Q6_K); /* an embedding that is the head */
     assert_int_equal(r.tries, 0);
+    assert_true(r.predicted_kld > 0);
+    double mixed = r.predicted_kld;
     job_result_fini(&r);
+    d.measurement = at("m.json");
+    r = run_ok(&d); /* the sum of the losses of each alone: near what they do together */
+    assert_true(r.predicted_kld > 0.5 * mixed && r.predicted_kld < 2 * mixed);
+    job_result_fini(&r);
+    d.measurement = NULL;
     d.pure = true;
     d.recipe = "Q4_K";
     r = run_ok(&d);
     for (size_t i = 0; i < r.n_choices; i++) assert_int_equal(r.choices[i].type, QTYPE_Q4_K);
+    assert_true(r.predicted_kld > mixed);
+    job_result_fini(&r);
+    d.recipe = "Q8_0"; /* it needs no calibration, so nothing predicts */
+    r = run_ok(&d);
+    assert_true(r.predicted_kld < 0);
     job_result_fini(&r);
 }
 
