@@ -66,8 +66,8 @@ static enum err_code replace(struct joint *j, struct block_runner *r, size_t i, 
     if (j->types[i] == w->type) return ERR_NONE;
     if (!qtype_row_bytes(j->types[i], w->ne[0], &row_bytes))
         return err_set(e, ERR_INTERNAL, "%s cannot become %s", w->name, qtype_name(j->types[i]));
-    j->encoded[i] = mem_alloc(row_bytes, w->ne[1]);
-    if (!j->encoded[i]) return err_no_memory(e, row_bytes * w->ne[1]);
+    j->encoded[i] = mem_alloc(row_bytes, model_weight_rows(w));
+    if (!j->encoded[i]) return err_no_memory(e, row_bytes * model_weight_rows(w));
     TRY(measuring_step(j->k, "comparing", (double)w->ne[0] * (double)w->ne[1] * ENCODE_COST, e));
     TRY(weight_encode(j->k->pool, w, j->types[i], j->k->m->tensors[i].importance, j->encoded[i], e));
     return block_replace(r, w->slot, w->layer, j->types[i], j->encoded[i], e);
@@ -105,7 +105,7 @@ static enum err_code run_embedding(struct joint *j, struct err *e) {
     if (!rc) rc = embed(j, j->x, e);
     block_restore(j->blocks);
     free_encoded(j);
-    weight_release(model_weight(j->k->en->model, SLOT_TOKEN_EMBD, 0));
+    model_release(model_weight(j->k->en->model, SLOT_TOKEN_EMBD, 0));
     return rc;
 }
 
@@ -141,7 +141,7 @@ static enum err_code run_head(struct joint *j, double *kld, struct err *e) {
         pool_run(j->k->pool, j->head_length, 1, compare_rows, j);
         for (uint32_t i = 0; i < j->head_length; i++) *kld += j->kld[i] / (double)n;
     }
-    weight_release(model_weight(j->k->en->model, measuring_head(j->k), 0));
+    model_release(model_weight(j->k->en->model, measuring_head(j->k), 0));
     return ERR_NONE;
 }
 

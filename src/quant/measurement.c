@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "base/num.h"
-#include "base/os.h"
 #include "quant/hash.h"
 
 void measurement_free(struct measurement *m) {
@@ -21,46 +20,42 @@ void measurement_free(struct measurement *m) {
 
 enum {
     HASH_CHUNKS = 64,         /* of a matrix that are looked at */
-    HASH_CHUNK_WEIGHTS = 256, /* whole blocks of every type */
+    HASH_CHUNK_WEIGHTS = 256,
 };
 
 /* Chunks of neighbours in a row: one in each of HASH_CHUNKS equal parts of the matrix, at places that wander through the
  * part by the golden ratio, so that they keep no step with the length of a row. */
-static uint64_t hash_matrix(uint64_t h, const struct weight *w) {
-    const struct qtype_info *q = qtype_info(w->type);
-    uint64_t in_row = div_up(w->ne[0], HASH_CHUNK_WEIGHTS), n_rows = w->ne[1] * w->ne[2] * w->ne[3];
-    uint64_t total = in_row * n_rows, n = min_u64(total, HASH_CHUNKS), row_bytes = w->src->bytes / n_rows;
-    float x[HASH_CHUNK_WEIGHTS];
+static uint64_t hash_matrix(uint64_t h, const struct weight *w, float *row) {
+    uint64_t in_row = div_up(w->ne[0], HASH_CHUNK_WEIGHTS), total = in_row * model_weight_rows(w);
+    uint64_t n = min_u64(total, HASH_CHUNKS);
     for (uint64_t k = 0; k < n; k++) {
         uint64_t first = k * total / n, part = (k + 1) * total / n - first;
         uint64_t chunk = first + ((k * 0x9e3779b9u & 0xffffffffu) * part >> 32);
         uint64_t column = chunk % in_row * HASH_CHUNK_WEIGHTS, len = min_u64(HASH_CHUNK_WEIGHTS, w->ne[0] - column);
-        uint64_t at = model_file_row(w, chunk / in_row) * row_bytes + column / q->block_weights * q->block_bytes;
-        q->decode(w->src->data + at, x, len);
-        h = hash_bytes(h, x, len * sizeof *x);
+        model_read_rows(w, chunk / in_row, 1, row);
+        h = hash_bytes(h, row + column, len * sizeof *row);
     }
-    os_advise(w->src->data, w->src->bytes, OS_DONTNEED); /* with each page the system has mapped its neighbours */
+    model_release(w); /* with each page the system has mapped its neighbours */
     return h;
 }
 
 uint64_t measurement_hash_model(const struct model *m) {
-    uint64_t h = HASH_START, longest = 0;
-    for (uint32_t i = 0; i < m->n_weights; i++)
-        if (!slot_info(m->weights[i].slot)->matrix) longest = max_u64(longest, m->weights[i].ne[0]);
-    float *vector = mem_alloc(longest, sizeof *vector);
+    uint64_t h = HASH_START, widest = 0;
+    for (uint32_t i = 0; i < m->n_weights; i++) widest = max_u64(widest, m->weights[i].ne[0]);
+    float *row = mem_alloc(widest, sizeof *row);
     for (uint32_t i = 0; i < m->n_weights; i++) {
         const struct weight *w = &m->weights[i];
         if (w->slot == SLOT_ROPE_FREQS) continue; /* only in GGUF files, and says nothing that hparams do not */
         h = hash_bytes(h, w->name, strlen(w->name));
         h = hash_bytes(h, w->ne, sizeof w->ne);
-        if (slot_info(w->slot)->matrix) {
-            h = hash_matrix(h, w);
-        } else if (vector) {
-            model_read_rows(w, 0, 1, vector);
-            h = hash_bytes(h, vector, w->ne[0] * sizeof *vector);
+        if (row && slot_info(w->slot)->matrix) {
+            h = hash_matrix(h, w, row);
+        } else if (row) {
+            model_read_rows(w, 0, 1, row);
+            h = hash_bytes(h, row, w->ne[0] * sizeof *row);
         }
     }
-    mem_free(vector);
+    mem_free(row);
     return h;
 }
 

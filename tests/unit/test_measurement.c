@@ -231,8 +231,13 @@ static void test_hash_sees_everywhere(void **state) {
     /* Like a file, it keeps its values when its pages are let go. */
     float *x = mmap(NULL, N * N * sizeof *x, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     assert_true(x != MAP_FAILED);
-    struct tfile_tensor t = { .name = "m", .type = QTYPE_F32, .data = (uint8_t *)x, .bytes = N * N * sizeof *x };
-    struct weight w = { .name = "m", .slot = SLOT_FFN_UP, .src = &t, .type = QTYPE_F32, .ne = { N, N, 1, 1 } };
+    struct tfile_tensor t = { .name = "m", .type = QTYPE_F32, .n_dims = 2, .ne = { N, N, 1, 1 }, .data = (uint8_t *)x,
+                              .bytes = N * N * sizeof *x };
+    struct weight w = { .name = "m", .slot = SLOT_FFN_UP, .src = &t, .n_parts = 1, .type = QTYPE_F32,
+                        .ne = { N, N, 1, 1 } };
+    const struct tfile_tensor *part = &t;
+    w.parts = &part;
+    w.map = model_plain_map(&w);
     struct model m = { .weights = &w, .n_weights = 1 };
     for (size_t i = 0; i < N * N; i++) x[i] = 1;
     uint64_t as_it_was = measurement_hash_model(&m);

@@ -542,7 +542,7 @@ static void finished_jobs_tidy_up(void **state) {
 
     move_work("saved.", "f.gguf.");
     write_bytes(at("f.gguf.0123.json"), "mine", 4); /* no name that a job gives */
-    other.calib.length = 16;
+    other.measurement = at("m.json");
     other.force = true;
     run_quietly(&other);
     assert_int_equal(count_files("f.gguf"), 2);
