@@ -67,7 +67,8 @@ static int print_text(const struct snug_quantize_result *r, bool written) {
                (unsigned long long)r->file_bytes,
                r->bits_per_weight, r->seconds);
     if (r->predicted_kld >= 0) printf("predicted KL divergence: %.5f\n", r->predicted_kld);
-    else if (r->file_bytes) puts("predicted KL divergence: not known, since nothing was calibrated; --check measures it");
+    else if (r->file_bytes)
+        puts("predicted KL divergence: not known, since nothing was calibrated; --check measures it");
     if (r->measured_kld >= 0) printf("measured KL divergence:  %.5f\n", r->measured_kld);
     return cli_flush();
 }

@@ -13,9 +13,9 @@ struct measure_options {
     /* Where the measurement is written (measurement_write) when it is complete. Until then a journal beside it keeps
      * what is done, so that a killed run goes on. NULL: nothing is written. */
     const char *file;
-    /* Types that the model's matrices will get, in the order of its weights. Where they are known no types are tried and
-     * no probes made: tensors get importances alone, and *mix_kld the divergence that all these encodings cause together.
-     * Nothing is written then: file must be NULL. NULL: the full measurement. */
+    /* Types that the model's matrices will get, in the order of its weights. Where they are known no types are tried
+     * and no probes made: tensors get importances alone, and *mix_kld the divergence that all these encodings cause
+     * together. Nothing is written then: file must be NULL. NULL: the full measurement. */
     const enum qtype *mix;
     double *mix_kld;
     /* Memory for the states that probing carries along; 0: as much as calibration took. Less means reading the weights

@@ -23,8 +23,8 @@ enum {
     HASH_CHUNK_WEIGHTS = 256,
 };
 
-/* Chunks of neighbours in a row: one in each of HASH_CHUNKS equal parts of the matrix, at places that wander through the
- * part by the golden ratio, so that they keep no step with the length of a row. */
+/* Chunks of neighbours in a row: one in each of HASH_CHUNKS equal parts of the matrix, at places that wander through
+ * the part by the golden ratio, so that they keep no step with the length of a row. */
 static uint64_t hash_matrix(uint64_t h, const struct weight *w, float *row) {
     uint64_t in_row = div_up(w->ne[0], HASH_CHUNK_WEIGHTS), total = in_row * model_weight_rows(w);
     uint64_t n = min_u64(total, HASH_CHUNKS);
