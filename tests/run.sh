@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds and runs every test: the suite, the suite under ASan and UBSan, the threaded part under TSan, the kernels on
-# an emulated old processor, and the checks of the tree and of an installation. Each test is a process of its own with
+# an emulated old processor, the checks of the tree and of an installation, what clang and cppcheck say. Each test is a process of its own with
 # a time limit. The last line is "N passed, N failed" (", N skipped"); the status is 0 only if something ran and
 # nothing failed.
 set -euo pipefail
@@ -45,6 +45,24 @@ suite() {
     echo "== $name: $p passed, $f failed, $s skipped"
 }
 
+# step NAME PROGRAM COMMAND...: one test, which needs PROGRAM and passes if the command succeeds.
+step() {
+    local name=$1 program=$2
+    shift 2
+    echo "== $name"
+    if ! command -v "$program" >/dev/null; then
+        skipped=$((skipped + 1))
+        problems+="SKIPPED $name: $program is not here"$'\n'
+    elif "$@"; then
+        passed=$((passed + 1))
+    else
+        problem "$name"
+    fi
+}
+
+# Both compilers' warnings are errors; each has some that the other lacks.
+clang_build() { CC=clang setup build-clang && ninja -C build-clang -j "$jobs"; }
+
 # ThreadSanitizer of older compilers cannot place its tables where a kernel randomises many address bits.
 fixed_layout=()
 if setarch -R true 2>/dev/null; then fixed_layout=(setarch -R); fi
@@ -60,7 +78,10 @@ if setup build-test && { ninja -C build-test -j "$jobs" || { problem "build in b
     fi
 fi
 
-# Warnings are errors in the plain build only: what the sanitizers insert makes compilers warn about nothing.
+step "clang build" clang clang_build
+step cppcheck cppcheck tools/check_cpp.sh
+
+# Warnings are errors in builds without sanitizers only: what the sanitizers insert makes compilers warn about nothing.
 export ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1:detect_stack_use_after_return=1
 export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 if setup build-asan -Db_sanitize=address,undefined -Db_lundef=false -Dwerror=false -Dbench=false; then

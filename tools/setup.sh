@@ -10,8 +10,8 @@ build_packages="gcc libc6-dev binutils meson ninja-build pkgconf libjansson-dev 
 libopenblas-serial-dev liblapacke-dev libhwloc-dev libsnappy-dev libzstd-dev zlib1g-dev liblz4-dev \
 libbrotli-dev"
 # cmocka: the unit tests. OpenSSL: checksums of what reference tokenizers gave. qemu-user: the kernels on an emulated
-# old processor.
-test_packages="libcmocka-dev libssl-dev qemu-user"
+# old processor. clang and cppcheck: what gcc does not warn about.
+test_packages="libcmocka-dev libssl-dev qemu-user clang cppcheck"
 
 fail() {
     echo "setup: $*" >&2

@@ -182,8 +182,8 @@ static void rules_agree_with_regex(void **state) {
     (void)state;
     static const char *const texts[] = {
         "Hello, world's 12345678  x\n\n y",
-        "It'S \u4e2d\u6587ABC\u5b57 \ud55c\uad6d\uc5b4 \u65e5\u672c\u8a9e\u3072\u3089\u304c\u306a, \u00e9migr\u00e9 "
-        "\u03a9\u03bc\u03ad\u03b3\u03b1\u2026\r\n\u041f\u0440\u0438\u0432\u0435\u0442  \u043c\u0438\u0440 1234",
+        ("It'S \u4e2d\u6587ABC\u5b57 \ud55c\uad6d\uc5b4 \u65e5\u672c\u8a9e\u3072\u3089\u304c\u306a, \u00e9migr\u00e9 "
+         "\u03a9\u03bc\u03ad\u03b3\u03b1\u2026\r\n\u041f\u0440\u0438\u0432\u0435\u0442  \u043c\u0438\u0440 1234"),
         "camelCase HTTPServer\u4e2dx 1,234,567.5 \u00bd1234\u00bd5",
         "  \n\n \ttabs\u3000\u3002\u2018q\u2019 \u201cz\u201d  ",
         "I'll we'VE 12 123 1234 12345 \u0663\u0664\u0665\u0666\u0667",
