@@ -4,12 +4,13 @@
 #include <stdio.h>
 #include <string.h>
 
-enum shape { SMALL, MATRIX, STACK };
+enum shape { SMALL, MATRIX, STACK, EXPERTS };
 
 const struct slot_info *slot_info(enum slot s) {
     static const struct slot_info table[SLOT_COUNT] = {
 #define SLOT(name, gguf, shape, part) \
-    [SLOT_##name] = { gguf, (shape) != SMALL, gguf[0] == 'b' && gguf[1] == 'l' && gguf[2] == 'k', part },
+    [SLOT_##name] = { gguf, part, (shape) != SMALL, (shape) == EXPERTS,                                  \
+                      gguf[0] == 'b' && gguf[1] == 'l' && gguf[2] == 'k' },
 #include "model/slots.def"
 #undef SLOT
     };

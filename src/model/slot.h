@@ -12,9 +12,10 @@ enum slot {
 };
 struct slot_info {
     const char *gguf_name; /* %u: the block */
-    bool matrix;           /* may be quantized; else a few floats */
-    bool per_block;
     const char *part;
+    bool matrix;           /* may be quantized; else a few floats */
+    bool experts;          /* a matrix for every expert, of which a token needs hparams.n_expert_used */
+    bool per_block;
 };
 const struct slot_info *slot_info(enum slot s);
 

@@ -32,33 +32,39 @@ static uint64_t on_device(const struct rig *r, const struct weight *w) {
     return round_up(backend_weight_bytes(r->be, w->type, w->ne), 64);
 }
 
-/* Every vector is the same memory; matrices follow each other round the slab. */
+/* What a pass reads of it. All tokens are alike here, and choose the same experts: the first ones. */
+static uint64_t read_bytes(const struct rig *r, const struct weight *w) {
+    const uint64_t bytes = on_device(r, w);
+    return slot_info(w->slot)->experts ? round_up(bytes / r->m.hp.n_expert * r->m.hp.n_expert_used, 64) : bytes;
+}
+
+/* Every vector is the same memory; what is read of matrices follows each other round the slab. */
 static tensor_id stand_in(void *user, struct graph *g, enum slot s, uint32_t layer) {
     struct rig *r = user;
     const struct weight *w = model_weight(&r->m, s, layer);
     if (!w) return NO_TENSOR;
     if (!slot_info(s)->matrix)
         return graph_weight(g, w->name, QTYPE_F32, w->ne, TENSOR_DIMS, (struct place){ r->vectors, 0 });
-    uint64_t bytes = on_device(r, w);
-    if (r->used + bytes > r->slab) r->used = 0;
+    if (r->used + on_device(r, w) > r->slab) r->used = 0;
     struct place at = { r->matrices, r->used };
-    r->used += bytes;
+    r->used += read_bytes(r, w);
     return graph_weight(g, w->name, w->type, w->ne, TENSOR_DIMS, at);
 }
 
 static void size_buffers(struct rig *r) {
-    uint64_t total = 0, largest = 0;
+    uint64_t total = 0, largest = 0, unread = 0;
     for (uint32_t i = 0; i < r->m.n_weights; i++) {
         const struct weight *w = &r->m.weights[i];
         if (slot_info(w->slot)->per_block && w->layer >= r->m.hp.n_layer) continue;
         if (slot_info(w->slot)->matrix) {
-            total += on_device(r, w);
-            largest = max_u64(largest, on_device(r, w));
+            total += read_bytes(r, w);
+            largest = max_u64(largest, read_bytes(r, w));
+            unread = max_u64(unread, on_device(r, w) - read_bytes(r, w));
         } else {
-            r->vector_bytes = max_u64(r->vector_bytes, w->ne[0] * sizeof(float));
+            r->vector_bytes = max_u64(r->vector_bytes, backend_weight_bytes(r->be, QTYPE_F32, w->ne));
         }
     }
-    r->slab = max_u64(largest, min_u64(total, SLAB));
+    r->slab = max_u64(largest, min_u64(total, SLAB)) + unread;
 }
 
 /* Fills `bytes` of a new buffer with one piece over and over. */

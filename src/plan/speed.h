@@ -12,6 +12,7 @@ struct speed_desc {
     uint32_t n_tok, depth;  /* tokens in one pass, and before them in the cache */
 };
 /* The usual time of one pass. Takes some tenths of a second, or as long as two passes if that is more, and up to
- * 128 MiB of memory beside the cache and the activations of the pass; a weight that is larger takes its own size. */
+ * 128 MiB of memory beside the cache and the activations of the pass; a weight that is larger takes its own size. All
+ * tokens choose the same experts, so that many tokens read fewer of them than text would make them read. */
 enum err_code speed_measure(struct backend *be, const struct speed_desc *d, double *seconds, struct err *e);
 #endif

@@ -194,9 +194,8 @@ uint64_t engine_bytes_per_token(const struct engine *en) {
         uint64_t bytes = engine_weight_bytes(en, i);
         const struct weight *w = &m->weights[i];
         bool lookup_only = w->slot == SLOT_TOKEN_EMBD && !m->hp.tied;
-        bool chosen_only = w->slot == SLOT_EXPERT_GATE || w->slot == SLOT_EXPERT_UP || w->slot == SLOT_EXPERT_DOWN;
         if (lookup_only) bytes /= w->ne[1];
-        if (chosen_only) bytes = bytes / m->hp.n_expert * m->hp.n_expert_used;
+        if (slot_info(w->slot)->experts) bytes = bytes / m->hp.n_expert * m->hp.n_expert_used;
         total += bytes;
     }
     return total;

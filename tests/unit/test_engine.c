@@ -51,10 +51,9 @@ static void test_weights_are_carried(void **state) {
     uint64_t carried = 0, taken = 0;
     for (uint32_t i = 0; i < en->model->n_weights; i++) {
         const struct weight *w = &en->model->weights[i];
-        bool matrix = slot_info(w->slot)->matrix;
-        uint64_t floats = w->ne[0] * sizeof(float);
-        carried += matrix ? w->src->bytes : floats;
-        taken += (matrix ? w->src->bytes + FAR_PADDING + 63 : floats + 63) / 64 * 64;
+        uint64_t bytes = slot_info(w->slot)->matrix ? w->src->bytes : w->ne[0] * sizeof(float);
+        carried += bytes;
+        taken += (bytes + FAR_PADDING + 63) / 64 * 64;
     }
     assert_int_equal(far->uploaded, carried);
     assert_int_equal(far->allocated, taken);

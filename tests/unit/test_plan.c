@@ -56,6 +56,35 @@ static void test_speed_is_that_of_a_whole_pass(void **state) {
     backend_close(&far->base);
 }
 
+/* Experts, their biases and a router, which are no vectors: three norms less one as above, products of the four
+ * projections and the router, three of experts. */
+static void test_speed_of_experts(void **state) {
+    (void)state;
+    const char *root = getenv("SNUG_SHARED");
+    char dir[600];
+    if (!root) {
+        printf("SNUG_SHARED is not set: the speed of a model with experts is not checked\n");
+        skip();
+    }
+    snprintf(dir, sizeof dir, "%s/models/arch/gpt-oss", root);
+    struct far *far = far_open();
+    struct model *m;
+    struct err e;
+    double seconds = 0;
+    if (model_open(dir, true, &m, &e)) fail_msg("%s", e.msg);
+    const unsigned n = m->hp.n_layer;
+    struct speed_desc d = { .m = m, .kv_type = QTYPE_F16, .n_layer = n, .n_tok = 5 };
+    if (speed_measure(&far->base, &d, &seconds, &e)) fail_msg("%s", e.msg);
+    const unsigned passes = far->ops[OP_ATTENTION] / n;
+    assert_true(passes >= 6 && seconds > 0);
+    assert_int_equal(far->ops[OP_MATMUL], passes * n * 5);
+    assert_int_equal(far->ops[OP_MATMUL_ID], passes * n * 3);
+    assert_int_equal(far->ops[OP_SUM_EXPERTS], passes * n);
+    assert_int_equal(far->buffers, 0);
+    model_close(m);
+    backend_close(&far->base);
+}
+
 /* Stand-ins of every type give numbers, also in a cache of F16: what is no number may be slow. */
 static void test_stand_ins_give_numbers(void **state) {
     (void)state;
@@ -170,6 +199,7 @@ static void test_from_a_number_of_weights(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_speed_is_that_of_a_whole_pass),
+        cmocka_unit_test(test_speed_of_experts),
         cmocka_unit_test(test_stand_ins_give_numbers),
         cmocka_unit_test(test_ample_memory_needs_no_quantizing),
         cmocka_unit_test(test_a_small_budget_names_its_bits),
