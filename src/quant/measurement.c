@@ -35,7 +35,7 @@ static uint64_t hash_matrix(uint64_t h, const struct weight *w, float *row) {
         model_read_rows(w, chunk / in_row, 1, row);
         h = hash_bytes(h, row + column, len * sizeof *row);
     }
-    model_release(w); /* with each page the system has mapped its neighbours */
+    model_release(w);
     return h;
 }
 
@@ -55,6 +55,8 @@ uint64_t measurement_hash_model(const struct model *m) {
             h = hash_bytes(h, row, w->ne[0] * sizeof *row);
         }
     }
+    /* With each page the system has mapped its neighbours, which may be another tensor's. */
+    for (uint32_t i = 0; i < m->n_weights; i++) model_release(&m->weights[i]);
     mem_free(row);
     return h;
 }
