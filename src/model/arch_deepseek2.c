@@ -83,6 +83,7 @@ const struct arch arch_deepseek2 = {
     .hf_classes = hf_classes,
     .gguf_pairing = ROPE_NEIGHBOURS,
     .hf_pairing = ROPE_NEIGHBOURS,
+    .traits = { .yarn_log_unit = 0.1f },
     .read_hf = read_hf,
     .read_gguf = read_gguf,
     .write_gguf = write_gguf,

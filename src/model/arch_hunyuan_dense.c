@@ -1,12 +1,6 @@
 /* HunYuan, dense: Llama's blocks with a norm of each head of q and k behind the rotation. */
 #include "model/build.h"
-
-static enum err_code read_hf(const struct hf_config *c, struct hparams *hp, struct err *e) {
-    bool found;
-    TRY(hf_config_bool(c, "attention_bias", &hp->attn_bias, &found, e));
-    hp->attn_out_bias = hp->attn_bias;
-    return ERR_NONE;
-}
+#include "model/hparams_read.h"
 
 static const struct slot_name hf_names[] = {
     { SLOT_ATTN_Q_NORM, "model.layers.%u.self_attn.query_layernorm.weight" },
@@ -21,7 +15,7 @@ const struct arch arch_hunyuan_dense = {
     .gguf_pairing = ROPE_HALVES,
     .hf_pairing = ROPE_HALVES,
     .traits = { .qk_norm = QK_NORM_HEAD, .qk_norm_after_rope = true },
-    .read_hf = read_hf,
+    .read_hf = hparams_hf_biases,
     .hf_names = hf_names,
     .block = build_block,
 };

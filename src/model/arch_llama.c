@@ -4,13 +4,7 @@
  * GGUF's arch llama keeps the pairs that a rotation turns as neighbours, Hugging Face as halves of a head, so rows of q
  * and k change places between the two (model_file_row). */
 #include "model/build.h"
-
-static enum err_code read_hf(const struct hf_config *c, struct hparams *hp, struct err *e) {
-    bool found;
-    TRY(hf_config_bool(c, "attention_bias", &hp->attn_bias, &found, e));
-    hp->attn_out_bias = hp->attn_bias;
-    return hf_config_bool(c, "mlp_bias", &hp->ffn_bias, &found, e);
-}
+#include "model/hparams_read.h"
 
 static const struct slot_name hf_names[] = {
     { SLOT_ROUTER, "model.layers.%u.block_sparse_moe.gate.weight" },
@@ -28,7 +22,7 @@ const struct arch arch_llama = {
     .gguf_pairing = ROPE_NEIGHBOURS,
     .hf_pairing = ROPE_HALVES,
     .traits = { .expert_norm = true },
-    .read_hf = read_hf,
+    .read_hf = hparams_hf_biases,
     .hf_names = hf_names,
     .hf_constants = "{\"architectures\": [\"LlamaForCausalLM\"], \"model_type\": \"llama\", \"hidden_act\": \"silu\"}",
     .block = build_block,

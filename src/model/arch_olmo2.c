@@ -1,13 +1,7 @@
 /* OLMo 2 and 3: norms behind attention and feed-forward alone, and over all heads of q and of k together. In OLMo 3
  * three of four blocks have a window, and the others alone turn by scaled angles. */
 #include "model/build.h"
-
-static enum err_code read_hf(const struct hf_config *c, struct hparams *hp, struct err *e) {
-    bool found;
-    TRY(hf_config_bool(c, "attention_bias", &hp->attn_bias, &found, e));
-    hp->attn_out_bias = hp->attn_bias;
-    return ERR_NONE;
-}
+#include "model/hparams_read.h"
 
 static const char *const hf_classes[] = { "olmo2", "olmo3", NULL };
 
@@ -18,6 +12,6 @@ const struct arch arch_olmo2 = {
     .hf_pairing = ROPE_HALVES,
     .traits = { .no_pre_norm = true, .post_norm = true, .qk_norm = QK_NORM_ROW, .local_rope = true,
                 .window_period = 4 },
-    .read_hf = read_hf,
+    .read_hf = hparams_hf_biases,
     .block = build_block,
 };

@@ -188,13 +188,21 @@ static enum err_code check_factors(const struct hparams *hp, struct err *e) {
     return ERR_NONE;
 }
 
+void hparams_usual_no_rope(const struct hparams *hp, struct layer_set *out) {
+    uint32_t period = hp->t.no_rope_period;
+    bool globals = hp->t.global_no_rope && hp->window;
+    *out = (struct layer_set){ { 0 } };
+    for (uint32_t l = 0; l < hp->n_layer; l++)
+        if ((period && l % period == period - 1) || (globals && !layer_set_has(&hp->windowed, l)))
+            layer_set_add(out, l);
+}
+
 /* Without a window no block is windowed. One as long as the context hides nothing; it stays where windowed blocks
  * differ from the others by more than it. */
 static void settle_windows(struct hparams *hp) {
     bool differ = hp->has_local_rope || hp->t.global_no_rope;
     if (hp->window >= hp->n_ctx_train && !differ) hp->window = 0;
-    for (uint32_t l = 0; hp->t.global_no_rope && hp->window && l < hp->n_layer; l++)
-        if (!layer_set_has(&hp->windowed, l)) layer_set_add(&hp->no_rope, l);
+    if (hp->t.global_no_rope) hparams_usual_no_rope(hp, &hp->no_rope);
     if (hp->window) return;
     hp->windowed = (struct layer_set){ { 0 } };
     hp->has_local_rope = false;

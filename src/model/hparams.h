@@ -57,10 +57,12 @@ struct traits {
     bool ungated;              /* down(act(up)) instead of down(act(gate) * up) */
     bool sinks;
     enum glu_kind act;
+    bool gelu_is_tanh;         /* where config.json says "gelu" */
     enum expert_score pick_score, weigh_score;
     uint32_t group_best;       /* experts whose scores make the score of their group */
     bool expert_norm;          /* hparams.expert_norm where no key says it */
     bool yarn_fractional;      /* yarn's ramp does not end at whole dimensions, which GGUF has no key for */
+    float yarn_log_unit;       /* GGUF's key yarn_log_multiplier is mscale_all_dim times this; 0: no such key */
     bool router_bias, choice_bias, expert_bias;
     bool shared_gate;          /* the shared expert is scaled by sigmoid of one more router row */
     bool embd_sqrt;            /* embeddings are multiplied by sqrt(n_embd) */
@@ -69,6 +71,8 @@ struct traits {
     bool local_rope;           /* windowed blocks turn without the scaling of the others ... */
     float local_rope_base;     /* ... by this base, where no file says another; 0: by the same */
     bool global_no_rope;       /* blocks without the window do not turn, in models that have one */
+    uint32_t no_rope_period;   /* of so many blocks the last does not turn, where config.json does not say otherwise
+                                * (GGUF has no key); 0: no rule */
     uint32_t window_period;    /* of so many blocks the last sees everything, where no file says otherwise; 0: every
                                 * block has the window */
 };

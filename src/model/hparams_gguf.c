@@ -124,6 +124,18 @@ static enum err_code read_longrope(const struct tfile *f, struct hparams *hp, st
     return ERR_NONE;
 }
 
+/* Two magnitudes that cancel out, mscale and mscale_all_dim, of which GGUF keeps the latter. DeepSeek's is in the scale
+ * of attention too (arch_deepseek2.c). */
+static enum err_code read_log_multiplier(const struct gguf *g, struct hparams *hp, struct err *e) {
+    float unit = hp->t.yarn_log_unit, log_multiplier = 0;
+    bool found;
+    if (unit == 0) return ERR_NONE;
+    TRY(gguf_get_f32(g, key_of(hp, "rope.scaling.yarn_log_multiplier").p, &log_multiplier, &found, e));
+    hp->rope.mscale_all = log_multiplier / unit;
+    if (log_multiplier != 0) hp->rope.attn_factor = 1;
+    return ERR_NONE;
+}
+
 /* Llama 3's scaling has no key: its divisors are the tensor rope_freqs.weight. */
 static enum err_code read_rope(const struct tfile *f, struct hparams *hp, struct err *e) {
     const struct gguf *g = f->gguf;
@@ -160,14 +172,10 @@ static enum err_code read_rope(const struct tfile *f, struct hparams *hp, struct
     TRY(gguf_get_f32(g, key_of(hp, "rope.scaling.yarn_beta_slow").p, &r->beta_slow, &found, e));
     /* Two keys have had this meaning; both multiply the magnitude that follows from the factor. */
     TRY(gguf_get_f32(g, key_of(hp, "rope.scaling.attn_factor").p, &r->attn_factor, &found, e));
-    float also = 1, log_multiplier = 0;
+    float also = 1;
     TRY(gguf_get_f32(g, key_of(hp, "rope.scaling.yarn_attn_factor").p, &also, &found, e));
     r->attn_factor *= also * rope_yarn_magnitude(r->factor, 1);
-    /* DeepSeek's magnitude is in the scale of attention instead (arch_deepseek2.c). */
-    TRY(gguf_get_f32(g, key_of(hp, "rope.scaling.yarn_log_multiplier").p, &log_multiplier, &found, e));
-    r->mscale_all = log_multiplier / 0.1f;
-    if (log_multiplier != 0) r->attn_factor = 1;
-    return ERR_NONE;
+    return read_log_multiplier(g, hp, e);
 }
 
 /* Windowed blocks of a family whose global ones alone are scaled: a base of their own, or the same. */
@@ -195,6 +203,7 @@ enum err_code hparams_from_gguf(const struct tfile *f, struct hparams *hp, struc
     TRY(read_rope(f, hp, e));
     TRY(read_local_rope(g, hp, e));
     TRY(read_windows(g, hp, e));
+    hparams_usual_no_rope(hp, &hp->no_rope);
     TRY(gguf_get_i32(g, "tokenizer.ggml.bos_token_id", &hp->bos, &found, e));
     TRY(gguf_get_i32(g, "tokenizer.ggml.eos_token_id", &hp->eos, &found, e));
     hp->rope.pairing = hp->rope_local.pairing = hp->arch->gguf_pairing;

@@ -55,7 +55,8 @@ static enum err_code read_key(const struct hf_config *c, const struct hparams_ke
 }
 
 static enum err_code read_keys(const struct hf_config *c, struct hparams *hp, struct err *e) {
-    bool found, windows = true;
+    /* Qwen's files name a first block with a window even where use_sliding_window is off, as it is unless given. */
+    bool found, windows = hf_config_kind(c, "max_window_layers") == HF_ABSENT;
     for (size_t i = 0; i < hparams_n_keys; i++) {
         TRY(read_key(c, &hparams_keys[i], hp, e));
         hparams_key_read(hp, &hparams_keys[i]);
@@ -70,14 +71,18 @@ static enum err_code read_keys(const struct hf_config *c, struct hparams *hp, st
     return ERR_NONE;
 }
 
-/* Which blocks have a window, from "layer_types" where it stands, else by the family's period. */
+/* Which blocks have a window, from "layer_types" where it stands, else those from "max_window_layers" on, else by the
+ * family's period. */
 static enum err_code read_windows(const struct hf_config *c, struct hparams *hp, struct err *e) {
     uint32_t period = hp->t.window_period;
     bool found;
     if (hf_config_kind(c, "sliding_window_pattern") == HF_INT)
         TRY(hf_config_u32(c, "sliding_window_pattern", &period, &found, e));
     if (hf_config_kind(c, "layer_types") != HF_ARRAY) {
-        hparams_window_every(hp, period);
+        uint32_t first = 0;
+        TRY(hf_config_u32(c, "max_window_layers", &first, &found, e));
+        if (!found) hparams_window_every(hp, period);
+        for (uint32_t l = first; found && l < hp->n_layer; l++) layer_set_add(&hp->windowed, l);
         return ERR_NONE;
     }
     if (hf_config_count(c, "layer_types") < hp->n_layer)
@@ -96,8 +101,16 @@ static enum err_code read_windows(const struct hf_config *c, struct hparams *hp,
     return ERR_NONE;
 }
 
-/* 1 for blocks that rotate, 0 for those that do not. */
+/* 1 for blocks that rotate, 0 for those that do not; else by the family's rule, whose period may be given. */
 static enum err_code read_no_rope(const struct hf_config *c, struct hparams *hp, struct err *e) {
+    if (hf_config_kind(c, "no_rope_layers") != HF_ARRAY) {
+        uint32_t *period = &hp->t.no_rope_period;
+        bool found;
+        if (*period) TRY(hf_config_u32(c, "no_rope_layer_interval", period, &found, e));
+        hparams_usual_no_rope(hp, &hp->no_rope);
+        hp->t.no_rope_period = hp->arch->traits.no_rope_period; /* what readers of GGUF expect */
+        return ERR_NONE;
+    }
     for (uint32_t l = 0; l < hp->n_layer && l < hf_config_count(c, "no_rope_layers"); l++) {
         char path[32];
         uint32_t rotates;
@@ -263,7 +276,7 @@ static enum err_code read_ropes(const struct hf_config *c, struct hparams *hp, s
         return read_rope(c, &local, hp, &hp->rope_local, e);
     }
     TRY(read_rope(c, &one, hp, &hp->rope, e));
-    hp->rope_local.base = hp->rope.base;
+    hp->rope_local.base = hp->t.local_rope_base != 0 ? hp->t.local_rope_base : hp->rope.base;
     hp->rope_local.n_rot = hp->rope.n_rot;
     hp->rope_local.original_ctx = hp->n_ctx_train;
     hp->has_local_rope = hp->t.local_rope;
@@ -297,6 +310,14 @@ static enum err_code read_float_type(const struct hf_config *c, enum qtype *out,
     return err_set(e, ERR_UNSUPPORTED, "dtype is \"%.64s\"; known are: bfloat16, float16, float32", name);
 }
 
+enum err_code hparams_hf_biases(const struct hf_config *c, struct hparams *hp, struct err *e) {
+    bool found;
+    TRY(hf_config_bool(c, "attention_bias", &hp->attn_bias, &found, e));
+    hp->attn_out_bias = hp->attn_bias;
+    TRY(hf_config_bool(c, "attention_out_bias", &hp->attn_out_bias, &found, e));
+    return hf_config_bool(c, "mlp_bias", &hp->ffn_bias, &found, e);
+}
+
 /* The activation is the family's, since GGUF has no key for it: a model with another one is refused. */
 static enum err_code check_act(const struct hf_config *c, const struct hparams *hp, struct err *e) {
     static const struct { const char *name; enum glu_kind act; } names[] = {
@@ -309,7 +330,7 @@ static enum err_code check_act(const struct hf_config *c, const struct hparams *
     TRY(hf_config_str(c, at.p, &act, &found, e));
     for (size_t i = 0; found && i < ARRAY_LEN(names); i++) {
         if (names[i].act != hp->t.act) continue;
-        if (!strcmp(act, names[i].name)) return ERR_NONE;
+        if (!strcmp(act, names[i].name) || (hp->t.gelu_is_tanh && !strcmp(act, "gelu"))) return ERR_NONE;
         if (!*want) want = names[i].name;
     }
     if (!found) return ERR_NONE;

@@ -42,6 +42,12 @@ void hparams_expert_sizes(struct hparams *hp);
 /* Windowed blocks by the rule that of every `period` the last sees everything; 0: all have the window. */
 void hparams_window_every(struct hparams *hp, uint32_t period);
 
+/* Blocks that do not turn by the family's rules (t.no_rope_period, t.global_no_rope); hp->windowed is known. */
+void hparams_usual_no_rope(const struct hparams *hp, struct layer_set *out);
+
+/* A read_hf: "attention_bias" for q, k, v and o, "attention_out_bias" for o alone, "mlp_bias". */
+enum err_code hparams_hf_biases(const struct hf_config *c, struct hparams *hp, struct err *e);
+
 /* hp->arch is NULL before; errors name the key, the caller adds the file. */
 enum err_code hparams_from_gguf(const struct tfile *f, struct hparams *hp, struct err *e);
 enum err_code hparams_from_hf(const struct tfile *f, struct hparams *hp, struct err *e);

@@ -28,7 +28,15 @@ static const char *key_of(struct keys *k, const char *name) {
 static void put_u32(struct keys *k, const char *name, uint32_t v) { gguf_writer_u32(k->w, key_of(k, name), v); }
 static void put_f32(struct keys *k, const char *name, float v) { gguf_writer_f32(k->w, key_of(k, name), v); }
 
-static enum err_code put_rope(struct keys *k, const struct rope_params *r, bool fractional, struct err *e) {
+/* Which blocks turn has no key: every reader must know it of the family. */
+static enum err_code check_no_rope(const struct hparams *hp, struct err *e) {
+    struct layer_set usual;
+    hparams_usual_no_rope(hp, &usual);
+    if (!memcmp(&usual, &hp->no_rope, sizeof usual)) return ERR_NONE;
+    return err_set(e, ERR_UNSUPPORTED, "GGUF has no key for which blocks rotate: run the model from its directory");
+}
+
+static enum err_code put_rope(struct keys *k, const struct rope_params *r, const struct traits *t, struct err *e) {
     put_u32(k, "rope.dimension_count", r->n_rot);
     put_f32(k, "rope.freq_base", r->base);
     if (r->scaling == ROPE_SCALE_DYNAMIC)
@@ -42,17 +50,17 @@ static enum err_code put_rope(struct keys *k, const struct rope_params *r, bool 
     gguf_writer_str(k->w, key_of(k, "rope.scaling.type"), r->scaling == ROPE_SCALE_YARN ? STR("yarn") : STR("linear"));
     put_f32(k, "rope.scaling.factor", r->factor);
     if (r->scaling == ROPE_SCALE_LINEAR) return ERR_NONE;
-    if (r->truncate == fractional)
+    if (r->truncate == t->yarn_fractional)
         return err_set(e, ERR_UNSUPPORTED, "GGUF has no key for yarn scaling with%s truncation",
                        r->truncate ? "" : "out");
     put_u32(k, "rope.scaling.original_context_length", r->original_ctx);
     put_f32(k, "rope.scaling.yarn_beta_fast", r->beta_fast);
     put_f32(k, "rope.scaling.yarn_beta_slow", r->beta_slow);
-    if (r->mscale_all == 0) {
+    if (r->mscale_all == 0 || t->yarn_log_unit == 0) {
         put_f32(k, "rope.scaling.attn_factor", r->attn_factor / rope_yarn_magnitude(r->factor, 1));
         return ERR_NONE;
     }
-    put_f32(k, "rope.scaling.yarn_log_multiplier", 0.1f * r->mscale_all);
+    put_f32(k, "rope.scaling.yarn_log_multiplier", t->yarn_log_unit * r->mscale_all);
     if (r->attn_factor == 1) return ERR_NONE;
     return err_set(e, ERR_UNSUPPORTED, "GGUF has no keys for yarn scaling whose mscale is not its mscale_all_dim");
 }
@@ -87,7 +95,8 @@ static enum err_code make_keys(const struct model *m, const struct vocab *v, str
     for (size_t i = 0; i < hparams_n_keys; i++) put_key(&k, hp, &hparams_keys[i]);
     put_f32(&k, hparams_eps_key(hp), hp->norm_eps);
     put_windows(&k, hp);
-    TRY(put_rope(&k, &hp->rope, hp->t.yarn_fractional, e));
+    TRY(put_rope(&k, &hp->rope, &hp->t, e));
+    TRY(check_no_rope(hp, e));
     if (hp->has_local_rope) put_f32(&k, "rope.freq_base_swa", hp->rope_local.base);
     if (hp->arch->write_gguf) hp->arch->write_gguf(hp, w);
     if (v->model == VOCAB_NONE) { /* generating ends with the end token even so */

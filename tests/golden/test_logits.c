@@ -180,6 +180,9 @@ static struct row {
     { "cohere", false }, { "cohere-qknorm", false }, { "cohere2", false }, { "starcoder2", false },
     { "stablelm", false }, { "stablelm-12b", false }, { "ernie4_5", false }, { "exaone4", false },
     { "hunyuan-dense", false },
+    { "qwen2", false }, { "qwen2-window", false }, { "qwen3", false }, { "seed-oss", false },
+    { "smollm3", false }, { "gemma", false }, { "gemma2", false }, { "gemma3", false },
+    { "phi3", false }, { "phi3-longrope", false }, { "ministral3", false },
     { "tiny", false },
 };
 struct try { struct row *row; const struct way *way; };
