@@ -129,6 +129,43 @@ static void rope(void **state) {
     }
 }
 
+/* Four rotations of one graph: of x, of its result by the same angles, by other frequencies, and by other positions. A
+ * device that keeps sines from one to the next must see what differs. */
+struct turns_case { struct rope_case c; const float *other_freq; const int32_t *other_pos; };
+
+static tensor_id build_turns(struct rig *r, const void *arg) {
+    const struct turns_case *a = arg;
+    const struct rope_case *c = &a->c;
+    tensor_id pos = rig_i32(r, c->n_tok, 1, c->pos), inv = rig_f32(r, c->d.n_rot / 2, 1, c->inv_freq);
+    tensor_id other_pos = rig_i32(r, c->n_tok, 1, a->other_pos);
+    tensor_id other_inv = rig_f32(r, c->d.n_rot / 2, 1, a->other_freq);
+    tensor_id x = graph_rope(r->g, rig_f32(r, c->d.head_dim * c->n_head, c->n_tok, c->x), pos, inv, &c->d);
+    x = graph_rope(r->g, graph_rope(r->g, x, pos, inv, &c->d), pos, other_inv, &c->d);
+    return graph_rope(r->g, x, other_pos, other_inv, &c->d);
+}
+
+static void rotations_follow_each_other(void **state) {
+    (void)state;
+    static const int32_t pos[] = { 0, 5, 31 }, other_pos[] = { 3, 4, 7 };
+    static const float freq[] = { 1, 0.1f }, other_freq[] = { 0.7f, 0.02f };
+    const struct rope_desc d = { 6, 4, ROPE_HALVES, 1 };
+    struct turns_case a = { { .d = d, .n_head = 3, .n_tok = 3, .pos = pos, .inv_freq = freq }, other_freq, other_pos };
+    a.c.x = random_f32(3, 6 * 3 * 3, 1);
+    struct expected x = expect("ROPE after ROPE", 6 * 3 * 3);
+    for (size_t h = 0; h < 9; h++) /* rotations by angles add up */
+        for (size_t i = 0; i < 6; i++) {
+            const size_t k = i % 2, at = h * 6;
+            const int32_t here = pos[h / 3], there = other_pos[h / 3];
+            const double angle = 2.0 * here * freq[k] + (here + there) * (double)other_freq[k];
+            const double even = a.c.x[at + k], odd = a.c.x[at + k + 2];
+            const double want = i >= 4  ? a.c.x[at + i]
+                                : i < 2 ? even * cos(angle) - odd * sin(angle)
+                                        : even * sin(angle) + odd * cos(angle);
+            expect_number(&x, at + i, want, 0, (fabs(even) + fabs(odd)) * (fabs(angle) + 24));
+        }
+    check_devices(build_turns, &a, &x);
+}
+
 /* --- KV_STORE --- */
 
 struct store_case {
@@ -184,6 +221,7 @@ int main(void) {
         cmocka_unit_test_teardown(get_rows_decodes, rig_data_free),
         cmocka_unit_test_teardown(matmul, rig_data_free),           cmocka_unit_test_teardown(rope, rig_data_free),
         cmocka_unit_test_teardown(kv_store, rig_data_free),
+        cmocka_unit_test_teardown(rotations_follow_each_other, rig_data_free),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

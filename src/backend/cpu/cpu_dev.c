@@ -61,7 +61,7 @@ static const struct { void (*run)(struct cpu_run *r); cpu_scratch_fn *scratch; }
     [OP_GLU] = { cpu_glu, NULL },
     [OP_SLICE] = { cpu_slice, NULL },
     [OP_CONCAT] = { cpu_concat, NULL },
-    [OP_ROPE] = { cpu_rope, cpu_rope_scratch },
+    [OP_ROPE] = { cpu_rope, NULL },
     [OP_KV_STORE] = { cpu_kv_store, NULL },
     [OP_ATTENTION] = { cpu_attention, cpu_attention_scratch },
     [OP_PICK_EXPERTS] = { cpu_pick_experts, cpu_experts_scratch },
@@ -75,13 +75,17 @@ static uint64_t scratch_bytes(struct backend *b, const struct graph *g) {
         cpu_scratch_fn *bytes = bodies[g->ops[i].kind].scratch;
         if (bytes) most = max_u64(most, bytes(dev(b), g, &g->ops[i]));
     }
-    return most;
+    return add_u64(most, cpu_turns_bytes(g), &most) ? most : UINT64_MAX;
 }
 
 static enum err_code submit(struct backend *b, struct program *p, ticket *t, struct err *e) {
+    uint8_t *scratch = dev(b)->host.scratch;
+    struct cpu_run r = { .d = dev(b), .p = p, .turns = (float *)(void *)scratch };
+    if (scratch) r.scratch = scratch + cpu_turns_bytes(p->g);
     for (uint32_t i = 0; i < p->g->n_ops; i++) {
         TRY(host_go_on(b, p, i, e));
-        bodies[p->g->ops[i].kind].run(&(struct cpu_run){ dev(b), p, &p->g->ops[i], dev(b)->host.scratch });
+        r.op = &p->g->ops[i];
+        bodies[r.op->kind].run(&r);
     }
     *t = ++dev(b)->host.last;
     return ERR_NONE;

@@ -52,8 +52,10 @@ static void norm_group(const struct cpu_run *r, const float *x, const float *w, 
         x = out;
     }
     const float inv = 1.0f / sqrtf(r->d->kern.dot_f32(x, x, n) / (float)n + d->eps);
-    for (size_t i = 0; i < n; i++) out[i] = x[i] * inv;
-    for (size_t i = 0; w && i < n; i++) out[i] *= w[i];
+    if (w)
+        for (size_t i = 0; i < n; i++) out[i] = x[i] * inv * w[i];
+    else
+        for (size_t i = 0; i < n; i++) out[i] = x[i] * inv;
     for (size_t i = 0; bias && i < n; i++) out[i] += bias[i];
 }
 

@@ -19,11 +19,16 @@ struct cpu_run {
     const struct program *p;
     const struct op *op;
     void *scratch; /* what the operation's scratch function says, aligned to 64 */
+    float *turns;  /* what cpu_turns_bytes says */
+    const struct op *turned; /* the last ROPE, whose sines stand in turns; NULL before the first */
 };
 
 /* Scratch memory in bytes; saturates. Operations without such a function need none. */
 typedef uint64_t cpu_scratch_fn(const struct cpu_dev *d, const struct graph *g, const struct op *op);
-cpu_scratch_fn cpu_attention_scratch, cpu_rope_scratch, cpu_matmul_id_op_scratch, cpu_experts_scratch;
+cpu_scratch_fn cpu_attention_scratch, cpu_matmul_id_op_scratch, cpu_experts_scratch;
+
+/* Memory for the sines of g's rotations, kept from one to the next; a multiple of 64. */
+uint64_t cpu_turns_bytes(const struct graph *g);
 
 void cpu_attention(struct cpu_run *r);
 void cpu_rope(struct cpu_run *r);
