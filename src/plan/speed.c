@@ -143,7 +143,8 @@ static enum err_code time_runs(struct rig *r, double *seconds, struct err *e) {
         if ((n >= MIN_RUNS && total >= ENOUGH_NS) || total >= LONG_NS) break;
     }
     qsort(ns, n, sizeof *ns, by_time);
-    *seconds = (double)ns[n / 2] * 1e-9;
+    uint64_t median = ns[n / 2];
+    *seconds = (double)median * 1e-9;
     return ERR_NONE;
 }
 

@@ -24,6 +24,8 @@ enum err_code windows_cut(const int32_t *ids, size_t n, uint32_t n_ctx, uint32_t
                           int32_t **out,
                           uint32_t *n_windows, struct err *e) {
     *out = NULL;
+    if (n_ctx < 3)
+        return err_set(e, ERR_USAGE, "windows of %u tokens have nothing to score: give --ctx 3 or more", n_ctx);
     size_t count = n / n_ctx;
     if (count < 2)
         return err_set(e, ERR_USAGE,

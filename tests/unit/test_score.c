@@ -63,8 +63,15 @@ static void test_windows(void **state) {
     assert_int_equal(windows_cut(ids, 8, 4, 7, -1, &out, &n, NULL), ERR_NONE);
     assert_int_equal(n, 2);
     mem_free(out);
-    /* One id short of two windows. */
     struct err e;
+    /* The second half of two tokens is one, which predicts nothing. */
+    for (uint32_t ctx = 1; ctx < 3; ctx++) {
+        assert_int_equal(windows_cut(ids, 13, ctx, 0, -1, &out, &n, &e), ERR_USAGE);
+        assert_null(out);
+    }
+    assert_int_equal(windows_cut(ids, 13, 3, 0, -1, &out, &n, &e), ERR_NONE);
+    mem_free(out);
+    /* One id short of two windows. */
     assert_int_equal(windows_cut(ids, 7, 4, 0, 1, &out, &n, &e), ERR_USAGE);
     assert_null(out);
     assert_non_null(strstr(e.msg, " 7 "));
