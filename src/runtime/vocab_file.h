@@ -18,7 +18,7 @@ struct vocab_hints {
 enum err_code vocab_from_file(const struct tfile *f, struct vocab *v, struct err *e);
 /* From GGUF's keys tokenizer.*. */
 enum err_code vocab_from_gguf(const struct gguf *g, struct vocab *v, struct err *e);
-/* From tokenizer.json. Ids below n_vocab that no piece has get one that is never used; a piece beyond it is
+/* From a directory's tokenizer. Ids below n_vocab that no piece has get one that is never used; a piece beyond it is
  * ERR_FORMAT. */
 enum err_code vocab_from_hf(const struct hf_tokenizer *t, const struct vocab_hints *hints, struct vocab *v,
                             struct err *e);

@@ -1,8 +1,8 @@
 /* Owns byte-level BPE (GGUF's model "gpt2"): normal form, words by the pre-tokenizer's rule, bytes, merges by rank.
  * Pieces are kept as the bytes they stand for, so text is never translated into the byte alphabet. */
 #include <string.h>
-#include <utf8proc.h>
 #include "base/log.h"
+#include "text/nfc.h"
 #include "text/tok_impl.h"
 
 /* Bytes of all pieces. Normal pieces go into the map first: where a special token is spelled like one, the normal
@@ -131,28 +131,14 @@ static enum err_code encode_broken(struct tok_job *j, struct str text, struct er
     return pretok_split(j->t->pretok, &j->pretok, (struct str){ text.p + done, at - done }, encode_word, j, e);
 }
 
-/* Text in Unicode's form C, for free with free(); NULL when it is in that form for sure or when memory is short. */
-static char *to_nfc(struct str text, size_t *n) {
-    bool ascii = true;
-    for (size_t i = 0; i < text.n && ascii; i++) ascii = (uint8_t)text.p[i] < 0x80;
-    if (ascii) return NULL;
-    utf8proc_uint8_t *out = NULL;
-    utf8proc_ssize_t len = utf8proc_map((const utf8proc_uint8_t *)text.p, (utf8proc_ssize_t)text.n, &out,
-                                        UTF8PROC_STABLE | UTF8PROC_COMPOSE);
-    *n = len < 0 ? 0 : (size_t)len;
-    return len < 0 ? NULL : (char *)out;
-}
-
 enum err_code bpe_encode(struct tok_job *j, struct str text, struct err *e) {
     if (!utf8_valid(text.p, text.n)) return encode_broken(j, text, e);
-    size_t n = 0;
-    char *nfc = j->t->v->nfc ? to_nfc(text, &n) : NULL;
-    if (nfc) {
-        text = (struct str){ nfc, n };
-        j->text++;
-    }
-    enum err_code rc = pretok_split(j->t->pretok, &j->pretok, text, encode_word, j, e);
-    if (nfc) j->text++;
-    free(nfc);
+    if (!j->t->v->nfc || nfc_is_sure(text)) return pretok_split(j->t->pretok, &j->pretok, text, encode_word, j, e);
+    struct buf nfc = { 0 };
+    j->text++;
+    enum err_code rc = nfc_text(text, &nfc, e);
+    if (!rc) rc = pretok_split(j->t->pretok, &j->pretok, (struct str){ nfc.p, nfc.n }, encode_word, j, e);
+    j->text++;
+    buf_fini(&nfc);
     return rc;
 }

@@ -9,11 +9,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
+#include <utf8proc.h>
 
 #include "base/log.h"
 #include "base/rng.h"
 #include "text/bytes.h"
 #include "text/merge.h"
+#include "text/nfc.h"
 #include "text/pretok.h"
 #include "text/special.h"
 #include "text/tok.h"
@@ -70,6 +72,73 @@ static void broken_bytes_become_replacements(void **state) {
     check_text(STR("a\xf0\x9f\xa6\xf0\x9f"), BROKEN_PART, false, "a" R, 4);
     check_text(STR("a\xc0"), BROKEN_PART, false, "a" R, 2);
     check_text(STR("\xf0\x9f\xa6\x99"), BROKEN_PART, false, "\xf0\x9f\xa6\x99", 4);
+}
+
+/* --- Normal form --- */
+
+static void check_nfc(const char *text, const char *want) {
+    struct err e = { 0 };
+    struct buf got = { 0 };
+    check_rc(nfc_text(str_of(text), &got, &e), &e);
+    assert_string_equal(got.p, want);
+    assert_true(!nfc_is_sure(str_of(text)) || !strcmp(text, want));
+    buf_fini(&got);
+}
+
+/* Lines of Unicode's NormalizationTest.txt. */
+static void nfc_is_unicodes(void **state) {
+    (void)state;
+    check_nfc("a\u00e9z", "a\u00e9z");
+    check_nfc("\u1e0a\u0323", "\u1e0c\u0307");
+    check_nfc("D\u0307\u0323", "\u1e0c\u0307");
+    check_nfc("\u0344", "\u0308\u0301");
+    check_nfc("\u212b\u2126", "\u00c5\u03a9");
+    check_nfc("\u1100\u1161\u11a8 \uac00", "\uac01 \uac00");
+    check_nfc("a\u0315\u0300\u05aeb", "\u00e0\u05ae\u0315b");
+    check_nfc("a\u0f73\u0f71b", "a\u0f71\u0f71\u0f72b");
+    check_nfc("\u0958\ufb1d", "\u0915\u093c\u05d9\u05b4"); /* excluded from composition */
+}
+
+/* utf8proc does the same where it is quick enough to ask. */
+static void nfc_is_utf8procs(void **state) {
+    (void)state;
+    static const char *const parts[] = {
+        "a", "\u0301", "\u0323", "\u0f73", "\u0f72", "e", "\u1e69", "\u05ae", "\u0345", "\uac00", "\u11a8", "\u0344",
+    };
+    struct rng rng;
+    struct err e = { 0 };
+    rng_seed(&rng, 11);
+    for (int round = 0; round < 300; round++) {
+        struct buf text = { 0 }, got = { 0 };
+        buf_addz(&text, "");
+        for (uint32_t n = rng_below(&rng, 60); n; n--) buf_addz(&text, parts[rng_below(&rng, ARRAY_LEN(parts))]);
+        utf8proc_uint8_t *want = utf8proc_NFC((const utf8proc_uint8_t *)text.p);
+        check_rc(nfc_text((struct str){ text.p, text.n }, &got, &e), &e);
+        buf_addz(&got, "");
+        assert_string_equal(got.p, (char *)want);
+        free(want);
+        buf_fini(&text);
+        buf_fini(&got);
+    }
+}
+
+/* A megabyte of marks of two classes in turn: all of the first come before all of the second. */
+static void many_marks(void **state) {
+    (void)state;
+    enum { PAIRS = 250000 };
+    struct buf text = { 0 }, want = { 0 }, got = { 0 };
+    struct err e = { 0 };
+    buf_addz(&text, "a");
+    for (int i = 0; i < PAIRS; i++) buf_addz(&text, "\u0301\u0323");
+    buf_addz(&want, "\u1ea1");
+    for (int i = 1; i < PAIRS; i++) buf_addz(&want, "\u0323");
+    for (int i = 0; i < PAIRS; i++) buf_addz(&want, "\u0301");
+    check_rc(nfc_text((struct str){ text.p, text.n }, &got, &e), &e);
+    assert_int_equal(got.n, want.n);
+    assert_memory_equal(got.p, want.p, want.n);
+    buf_fini(&text);
+    buf_fini(&want);
+    buf_fini(&got);
 }
 
 /* --- Merging --- */
@@ -512,7 +581,8 @@ static void bytes_survive(void **state) {
 /* Long words of one letter: a million letters are 250,000 pieces of four. A quadratic method would take hours. */
 static void long_words_end(void **state) {
     (void)state;
-    static const char *const merges[] = { "a a", "aa aa", "\xc4\xa0 \xc4\xa0" };
+    /* In the alphabet the bytes of U+1F999 are U+00F0, U+0141, U+00A6, U+013B. */
+    static const char *const merges[] = { "a a", "aa aa", "\xc4\xa0 \xc4\xa0", "\u0141 \u00a6", "\u00f0 \u0141\u00a6" };
     const size_t n_text = 1000000;
     struct vocab v;
     struct tok *t;
@@ -530,6 +600,18 @@ static void long_words_end(void **state) {
     memset(text, ' ', n_text);
     check_rc(tok_encode(t, (struct str){ text, n_text }, 0, &ids, &n, &e), &e);
     assert_int_equal(n, n_text / 2);
+    mem_free(ids);
+    for (size_t i = 0; i < n_text; i++) text[i] = "ab"[i % 2]; /* nothing merges */
+    check_rc(tok_encode(t, (struct str){ text, n_text }, 0, &ids, &n, &e), &e);
+    assert_int_equal(n, n_text);
+    mem_free(ids);
+    for (size_t i = 0; i < n_text; i++) text[i] = "\xf0\x9f\xa6\x99"[i % 4]; /* three of four bytes merge */
+    check_rc(tok_encode(t, (struct str){ text, n_text }, 0, &ids, &n, &e), &e);
+    assert_int_equal(n, n_text / 2);
+    mem_free(ids);
+    for (size_t i = 0; i < n_text; i++) text[i] = "\xf0\x9f"[i % 2]; /* no text: every byte is a word */
+    check_rc(tok_encode(t, (struct str){ text, n_text }, 0, &ids, &n, &e), &e);
+    assert_int_equal(n, n_text);
     mem_free(ids);
     mem_free(text);
     tok_close(t);
@@ -647,6 +729,9 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(alphabet_is_gpt2s),
         cmocka_unit_test(broken_bytes_become_replacements),
+        cmocka_unit_test(nfc_is_unicodes),
+        cmocka_unit_test(nfc_is_utf8procs),
+        cmocka_unit_test(many_marks),
         cmocka_unit_test(merges_follow_the_definition),
         cmocka_unit_test(rules_cut_words),
         cmocka_unit_test(rules_agree_with_regex),

@@ -234,9 +234,10 @@ static bool is_prefix(const struct buf *a, const struct buf *b) {
     return a->n <= b->n && (!a->n || !memcmp(a->p, b->p, a->n));
 }
 
-/* With each id the stream gives whole characters, at least as many as the reference's stream gives, which holds back
- * the text of a whole piece that ends within a character; and all together they are the decoded text. The reference
- * never gives a U+FFFD at the end, so where there is one only the second half counts. */
+/* With each id the stream gives whole characters, and all together they are the decoded text. Where the reference's
+ * stream gives text, both have given the same by then; where it holds back, which it does with all of a piece that ends
+ * within a character, ours may have given whole characters more. The reference never gives a U+FFFD at the end, so
+ * where there is one only whole characters count. */
 static bool streams(const struct subject *s, const json_t *line) {
     struct err e = { 0 };
     struct buf got = { 0 }, theirs = { 0 }, whole = { 0 };
@@ -254,7 +255,8 @@ static bool streams(const struct subject *s, const json_t *line) {
         const json_t *step = json_array_get(steps, i);
         check_rc(tok_stream_push(&stream, ids[i], &got, &e), &e);
         buf_add(&theirs, json_string_value(step), json_string_length(step));
-        same = same && utf8_valid(got.p, got.n) && (!by_step || is_prefix(&theirs, &got)) && is_prefix(&got, &whole);
+        same = same && utf8_valid(got.p, got.n) && is_prefix(&got, &whole);
+        if (by_step) same = same && is_prefix(&theirs, &got) && (!json_is_string(step) || got.n == theirs.n);
     }
     tok_stream_end(&stream, &got);
     tok_stream_fini(&stream);

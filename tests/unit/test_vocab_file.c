@@ -183,6 +183,46 @@ static void gguf_keeps_all(void **state) {
     }
 }
 
+/* Gemma 4's metadata: pieces and merges in SentencePiece's style, without scores that count. The vocabulary is the one
+ * that the same pieces and merges give from tokenizer.json. */
+static void gemma4_is_scored_by_merges(void **state) {
+    (void)state;
+    struct hf_tokenizer *t = open_seed("gemma.json");
+    struct gguf_writer *w = new_writer("gemma4", 0);
+    struct vocab a, b;
+    struct err e = { 0 };
+    struct str merge[32];
+    struct buf text = { 0 };
+    int32_t kind[64];
+    check_rc(vocab_from_hf(t, &(struct vocab_hints){ 0, -1, -1, -1 }, &a, &e), &e);
+    assert_true(a.model == VOCAB_SPM && a.n <= ARRAY_LEN(kind) && t->n_merges && t->n_merges <= ARRAY_LEN(merge));
+    for (uint32_t i = 0; i < a.n; i++) kind[i] = a.kind[i];
+    for (uint32_t i = 0; i < t->n_merges; i++) {
+        buf_add(&text, t->merge[i].left.p, t->merge[i].left.n);
+        buf_addc(&text, ' ');
+        buf_add(&text, t->merge[i].right.p, t->merge[i].right.n);
+    }
+    for (uint32_t i = 0, at = 0; i < t->n_merges; i++) {
+        merge[i] = (struct str){ text.p + at, t->merge[i].left.n + 1 + t->merge[i].right.n };
+        at += (uint32_t)merge[i].n;
+    }
+    gguf_writer_str_array(w, "tokenizer.ggml.tokens", a.piece, a.n);
+    gguf_writer_array(w, "tokenizer.ggml.token_type", GGUF_I32, kind, a.n);
+    gguf_writer_str_array(w, "tokenizer.ggml.merges", merge, t->n_merges);
+    gguf_writer_u32(w, "tokenizer.ggml.bos_token_id", (uint32_t)a.bos);
+    gguf_writer_u32(w, "tokenizer.ggml.eos_token_id", (uint32_t)a.eos);
+    gguf_writer_bool(w, "tokenizer.ggml.add_space_prefix", false);
+    check_rc(read_back(w, &b, &e), &e);
+    assert_true(b.model == VOCAB_SPM && b.n == a.n && b.add_bos && !b.add_space_prefix && !b.n_merges);
+    for (uint32_t i = 0; i < a.n; i++) {
+        assert_true(str_eq(a.piece[i], b.piece[i]) && a.kind[i] == b.kind[i] && a.score[i] == b.score[i]);
+    }
+    vocab_fini(&a);
+    vocab_fini(&b);
+    buf_fini(&text);
+    hf_tokenizer_close(t);
+}
+
 /* The model that ships: ids from its config files, and llama.cpp's GGUF of it says the same. */
 static void tiny_agrees_with_llama_cpp(void **state) {
     (void)state;
@@ -255,6 +295,7 @@ int main(void) {
         cmocka_unit_test(ids_of_settings_are_tokens),
         cmocka_unit_test(scores_follow_merges),
         cmocka_unit_test(gguf_keeps_all),
+        cmocka_unit_test(gemma4_is_scored_by_merges),
         cmocka_unit_test(tiny_agrees_with_llama_cpp),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
