@@ -19,7 +19,10 @@ static enum err_code find_arch(const struct hf_config *c, struct hparams *hp, st
     if (!hp->arch)
         return err_set(e, ERR_UNSUPPORTED, "model_type is \"%.64s\"; known are: %s", type,
                        hparams_known(true, known, sizeof known));
-    if (hf_config_kind(c, "quantization_config") != HF_ABSENT)
+    const char *method = "";
+    bool found;
+    TRY(hf_config_str(c, "quantization_config.quant_method", &method, &found, e));
+    if (hf_config_kind(c, "quantization_config") != HF_ABSENT && strcmp(method, "mxfp4"))
         return err_set(e, ERR_UNSUPPORTED, "quantization_config: weights that are quantized already are not read from "
                        "Hugging Face directories yet; take the original model or a GGUF file");
     return ERR_NONE;

@@ -110,8 +110,6 @@ static enum err_code check_divisors(const struct model *m, const struct weight *
 
 static enum err_code find_parts(struct binder *b, struct weight *w, const char *pattern, struct err *e) {
     struct model *m = b->m;
-    bool apart = slot_name_has_expert(pattern);
-    w->n_parts = apart ? (uint32_t)w->ne[w->ne[2] > 1 ? 2 : 1] : 1;
     const struct tfile_tensor **parts = arena_alloc(&m->arena, w->n_parts, sizeof *parts);
     if (!parts) return err_no_memory(e, w->n_parts * sizeof *parts);
     for (uint32_t i = 0; i < w->n_parts; i++) {
@@ -128,12 +126,53 @@ static enum err_code find_parts(struct binder *b, struct weight *w, const char *
     return ERR_NONE;
 }
 
+/* gpt-oss in four bits: NAME_blocks U8 (16, n_in / 32, n_out, n_expert) and NAME_scales U8 (n_in / 32, n_out,
+ * n_expert), rows of codes in the order in which the float tensor has its columns. */
+static enum err_code bind_mxfp4(struct binder *b, struct weight *w, const char *name, bool *found, struct err *e) {
+    struct model *m = b->m;
+    char blocks[SLOT_NAME_BYTES + 8], scales[sizeof blocks];
+    snprintf(blocks, sizeof blocks, "%s_blocks", name);
+    snprintf(scales, sizeof scales, "%s_scales", name);
+    const struct tfile_tensor *codes = find(m, blocks), *exps = find(m, scales);
+    *found = codes && exps;
+    if (!*found) return ERR_NONE;
+    uint64_t rows = w->map.col_r * w->ne[1], n = w->ne[0] / 32;
+    const uint64_t want[] = { 16, n, rows, w->ne[2] };
+    bool fits = w->ne[0] % 32 == 0 && !memcmp(codes->ne, want, sizeof want) && codes->bytes == 16 * n * rows * w->ne[2] &&
+                exps->ne[0] == n && exps->ne[1] == rows && exps->ne[2] == w->ne[2] && exps->bytes * 16 == codes->bytes;
+    if (!fits) {
+        enum err_code rc = err_set(e, ERR_FORMAT, "tensors %s %s and %s %s are no MXFP4 codes and scales of %s", blocks,
+                                   shape_text(codes->ne, codes->n_dims).p, scales, shape_text(exps->ne, exps->n_dims).p,
+                                   shape_text(w->ne, 3).p);
+        return err_where(e, rc, "%s", tfile_file_path(m->file, codes->shard));
+    }
+    const struct tfile_tensor **parts = arena_alloc(&m->arena, 1, sizeof *parts);
+    if (!parts) return err_no_memory(e, sizeof *parts);
+    parts[0] = w->src = codes;
+    w->parts = parts;
+    w->n_parts = 1;
+    w->scales = exps;
+    w->type = QTYPE_MXFP4;
+    w->map = (struct source_map){ .row0 = w->map.col0, .row_r = w->map.col_r, .row_x = rows, .col_i = 1 };
+    b->used[codes - m->file->tensors] = b->used[exps - m->file->tensors] = true;
+    return ERR_NONE;
+}
+
 static enum err_code bind_file(struct binder *b, struct weight *w, const char *pattern, struct err *e) {
     struct model *m = b->m;
-    TRY(find_parts(b, w, pattern, e));
-    if (!w->src) return ERR_NONE;
+    bool apart = slot_name_has_expert(pattern);
+    w->n_parts = apart ? (uint32_t)w->ne[w->ne[2] > 1 ? 2 : 1] : 1;
     w->map = model_plain_map(w);
     if (from_hf(m) && m->hp.arch->hf_map) m->hp.arch->hf_map(&m->hp, w->slot, w->ne, &w->map);
+    if (from_hf(m) && w->map.col_r && !apart) { /* experts that the float model keeps transposed */
+        char name[SLOT_NAME_BYTES];
+        bool found;
+        slot_format_name(pattern, w->layer, 0, name);
+        TRY(bind_mxfp4(b, w, name, &found, e));
+        if (found) return ERR_NONE;
+    }
+    TRY(find_parts(b, w, pattern, e));
+    if (!w->src) return ERR_NONE;
     w->type = w->src->type;
     for (uint32_t i = 0; i < w->n_parts; i++) {
         TRY(check_tensor(m, w, w->parts[i], e));

@@ -16,6 +16,7 @@ struct weight {
     const struct tfile_tensor *src, *const *parts;
     uint32_t n_parts;
     struct source_map map;          /* where numbers lie in src, or in their part */
+    const struct tfile_tensor *scales; /* MXFP4 as Hugging Face files have it: src holds the codes; else NULL */
     float add;                      /* what the file's numbers lack: norms of Gemma in Hugging Face files */
     uint32_t permute_heads;         /* > 0: rows of this many heads are interleaved when written to GGUF */
 };

@@ -44,6 +44,37 @@ struct source_map model_plain_map(const struct weight *w) {
                                 .row_x = apart && stacked ? 0 : w->ne[1] };
 }
 
+/* --- MXFP4 in two tensors --- */
+
+enum { MX_WEIGHTS = 32, MX_CODES = 16 };
+
+/* One block as GGUF has it: the scale, then codes, the j-th of the first half sharing a byte with the j-th of the
+ * second. Hugging Face files pair neighbours. */
+static void mx_block(const struct weight *w, uint64_t index, uint8_t block[1 + MX_CODES]) {
+    const uint8_t *from = w->src->data + index * MX_CODES;
+    uint8_t codes[MX_WEIGHTS];
+    for (unsigned i = 0; i < MX_CODES; i++) {
+        codes[2 * i] = from[i] & 15;
+        codes[2 * i + 1] = from[i] >> 4;
+    }
+    block[0] = w->scales->data[index];
+    for (unsigned j = 0; j < MX_CODES; j++) block[1 + j] = (uint8_t)(codes[j] | codes[j + MX_CODES] << 4);
+}
+
+/* Blocks of a row, decoded, as stored, or both; either may be NULL. */
+static void mx_row(const struct weight *w, uint64_t number, float *decoded, uint8_t *stored) {
+    uint64_t r = number % w->ne[1], x = number / w->ne[1], n = w->ne[0] / MX_WEIGHTS;
+    uint64_t first = (w->map.row0 + r * w->map.row_r + x * w->map.row_x) * n;
+    for (uint64_t i = 0; i < n; i++) {
+        uint8_t block[1 + MX_CODES];
+        mx_block(w, first + i, block);
+        if (stored) memcpy(stored + i * sizeof block, block, sizeof block);
+        if (decoded) qtype_info(w->type)->decode(block, decoded + i * MX_WEIGHTS, MX_WEIGHTS);
+    }
+}
+
+/* --- Rows --- */
+
 /* Where a row's numbers lie: from p on, one `step` bytes after the other. */
 struct row { const uint8_t *p; uint64_t step; };
 
@@ -59,7 +90,9 @@ static struct row row_at(const struct weight *w, uint64_t number) {
 }
 
 /* Whether the numbers of a row follow each other. */
-static bool rows_are_whole(const struct weight *w) { return w->map.col_i == 1 && w->map.row_i == 0; }
+static bool rows_are_whole(const struct weight *w) {
+    return w->map.col_i == 1 && w->map.row_i == 0 && !w->scales;
+}
 
 static bool rows_are_together(const struct weight *w) {
     return rows_are_whole(w) && w->n_parts == 1 && w->map.row_r == 1 && w->map.row_x == w->ne[1];
@@ -76,6 +109,10 @@ const uint8_t *model_matrix_in_file(const struct weight *w, uint64_t x) {
 
 static void read_row(const struct weight *w, uint64_t number, float *out) {
     const struct qtype_info *q = qtype_info(w->type);
+    if (w->scales) {
+        mx_row(w, number, out, NULL);
+        return;
+    }
     struct row row = row_at(w, number);
     if (rows_are_whole(w)) {
         q->decode(row.p, out, w->ne[0]);
@@ -98,6 +135,10 @@ void model_copy_file_rows(const struct weight *w, uint64_t r0, uint64_t n, void 
     uint64_t bytes = model_weight_bytes(w) / model_weight_rows(w);
     uint8_t *to = out;
     for (uint64_t r = 0; r < n; r++, to += bytes) {
+        if (w->scales) {
+            mx_row(w, r0 + r, NULL, to);
+            continue;
+        }
         struct row row = row_at(w, r0 + r);
         uint64_t n_pieces = rows_are_whole(w) ? 1 : w->ne[0], size = rows_are_whole(w) ? bytes : q->block_bytes;
         for (uint64_t i = 0; i < n_pieces; i++) memcpy(to + i * size, row.p + i * row.step, size);
@@ -124,4 +165,5 @@ void model_release_rows(const struct weight *w, uint64_t r0, uint64_t n) {
 
 void model_release(const struct weight *w) {
     for (uint32_t i = 0; i < w->n_parts; i++) os_advise(w->parts[i]->data, w->parts[i]->bytes, OS_DONTNEED);
+    if (w->scales) os_advise(w->scales->data, w->scales->bytes, OS_DONTNEED);
 }

@@ -196,17 +196,32 @@ static enum err_code put_vector(struct writing *k, const struct weight *w, struc
     return rc;
 }
 
+/* Quantized weights as they are. */
+static enum err_code put_stored(struct writing *k, const struct weight *w, struct err *e) {
+    uint64_t n_rows = model_weight_rows(w), row = model_weight_bytes(w) / n_rows, n;
+    uint64_t piece = min_u64(max_u64(1, COPY_BYTES / row), n_rows);
+    void *bytes = mem_alloc(piece, row);
+    enum err_code rc = bytes ? ERR_NONE : err_no_memory(e, piece * row);
+    for (uint64_t r = 0; r < n_rows && !rc; r += n) {
+        n = min_u64(piece, n_rows - r);
+        model_copy_file_rows(w, r, n, bytes);
+        rc = put(k, bytes, n * row, e);
+        model_release_rows(w, r, n);
+    }
+    mem_free(bytes);
+    return rc;
+}
+
 static enum err_code put_tensor(struct writing *k, size_t index, struct err *e) {
     const struct export_tensor *t = &k->x->tensors[index];
     uint64_t bytes = gguf_writer_tensor_bytes(k->x->writer, index);
     enum err_code rc;
     if (!t->w) return put(k, t->data, bytes, e);
-    bool same = t->type == t->w->type && !t->w->permute_heads && model_is_in_file(t->w);
+    bool same = t->type == t->w->type && !t->w->permute_heads;
     if (!slot_info(t->w->slot)->matrix) {
         rc = put_vector(k, t->w, e);
     } else if (same && !qtype_is_float(t->type)) {
-        rc = export_copy(t->w->src, k->s, e);
-        if (!rc) rc = advance(k, bytes, e);
+        rc = put_stored(k, t->w, e);
     } else {
         rc = put_encoded(k, t, e); /* floats too: they are checked on the way */
     }

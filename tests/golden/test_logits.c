@@ -176,7 +176,7 @@ static struct row {
     { "mixtral", false }, { "mixtral-sharded", false }, { "qwen2-moe", false }, { "qwen3-moe", false },
     { "olmoe", false }, { "granitemoe", false }, { "glm4-moe", false }, { "ernie4_5_moe", false },
     { "hunyuan-moe", false }, { "deepseek-v2", false }, { "deepseek-v2-lite", false }, { "deepseek-v3", false },
-    { "gpt-oss", false }, { "glm4", false }, { "olmo2", false }, { "olmo3", false }, { "granite", false },
+    { "gpt-oss", false }, { "gpt-oss-mxfp4", false }, { "glm4", false }, { "olmo2", false }, { "olmo3", false }, { "granite", false },
     { "cohere", false }, { "cohere-qknorm", false }, { "cohere2", false }, { "starcoder2", false },
     { "stablelm", false }, { "stablelm-12b", false }, { "ernie4_5", false }, { "exaone4", false },
     { "hunyuan-dense", false },
