@@ -138,8 +138,9 @@ static enum err_code bind_mxfp4(struct binder *b, struct weight *w, const char *
     if (!*found) return ERR_NONE;
     uint64_t rows = w->map.col_r * w->ne[1], n = w->ne[0] / 32;
     const uint64_t want[] = { 16, n, rows, w->ne[2] };
-    bool fits = w->ne[0] % 32 == 0 && !memcmp(codes->ne, want, sizeof want) && codes->bytes == 16 * n * rows * w->ne[2] &&
-                exps->ne[0] == n && exps->ne[1] == rows && exps->ne[2] == w->ne[2] && exps->bytes * 16 == codes->bytes;
+    bool fits = w->ne[0] % 32 == 0 && !memcmp(codes->ne, want, sizeof want) && exps->ne[0] == n &&
+                exps->ne[1] == rows && exps->ne[2] == w->ne[2] && codes->bytes == 16 * n * rows * w->ne[2] &&
+                exps->bytes * 16 == codes->bytes;
     if (!fits) {
         enum err_code rc = err_set(e, ERR_FORMAT, "tensors %s %s and %s %s are no MXFP4 codes and scales of %s", blocks,
                                    shape_text(codes->ne, codes->n_dims).p, scales, shape_text(exps->ne, exps->n_dims).p,
