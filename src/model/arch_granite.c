@@ -1,4 +1,4 @@
-/* Granite 3 and 4, dense: Llama's blocks, with factors for embeddings, attention, branches and logits. */
+/* Granite 3, dense: Llama's blocks, with factors for embeddings, attention, branches and logits. */
 #include "model/build.h"
 #include "model/hparams_read.h"
 
