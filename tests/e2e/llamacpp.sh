@@ -4,20 +4,9 @@
 set -eu
 . tests/tree/lib.sh
 snug=$1
-peer=$2/peer-llamacpp
+build=$2
 model=models/tiny
-version=3.22.1 # of node-llama-cpp; its prebuilt programs hold llama.cpp
-
-give_up() { echo "llama.cpp was not asked: $1"; exit 77; }
-command -v node >/dev/null && command -v npm >/dev/null || give_up "node and npm are not here"
-case $(uname -m) in x86_64) machine=x64 ;; aarch64) machine=arm64 ;; *) give_up "no prebuilt llama.cpp for $(uname -m)" ;; esac
-if [ ! -d "$peer/node_modules/node-llama-cpp" ]; then
-    mkdir -p "$peer"
-    echo '{"private": true}' >"$peer/package.json"
-    timeout 240 npm install --prefix "$peer" --no-save --ignore-scripts --omit=optional --no-audit --no-fund --silent \
-        "node-llama-cpp@$version" "@node-llama-cpp/linux-$machine@$version" >"$peer/log" 2>&1 </dev/null ||
-        { rm -rf "$peer"; give_up "npm could not fetch node-llama-cpp $version"; }
-fi
+. tests/e2e/peer.sh
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
