@@ -410,13 +410,6 @@ def make_parquet():
 
 # --- SentencePiece and tekken ---
 
-def varint(n):
-    out = b""
-    while n > 127:
-        out, n = out + bytes([n & 127 | 128]), n >> 7
-    return out + bytes([n])
-
-
 def message(*fields):
     """(number, value): int is a varint, float 32 bits, bytes and str have a length; a message is its bytes."""
     out = b""
@@ -506,9 +499,54 @@ def make_tekken():
     save("tekken", "bad_twice.json", tekken(five, 9, 4, listed + listed))
 
 
+# --- Importances ---
+
+def imatrix(entries, keys=True):
+    """entries: (name, n_in, experts' counts, sums)"""
+    about = [kv("general.type", STR, "imatrix"), kv("imatrix.datasets", ARR, ["a.txt", "b.txt"], STR),
+             kv("imatrix.chunk_count", U32, 3), kv("imatrix.chunk_size", U32, 8)]
+    tensors = []
+    for name, n_in, counts, sums in entries:
+        tensors += [(name + ".in_sum2", [n_in, len(counts)], T_F32, struct.pack("<%df" % len(sums), *sums)),
+                    (name + ".counts", [1, len(counts)], T_F32, struct.pack("<%df" % len(counts), *counts))]
+    return gguf(about if keys else about[1:], tensors)
+
+
+def older(entries, origin=True):
+    """entries: (name, calls, sums)"""
+    out = struct.pack("<i", len(entries))
+    for name, calls, sums in entries:
+        out += struct.pack("<i", len(name)) + name + struct.pack("<ii", calls, len(sums)) + f32_list(sums)
+    return out + (struct.pack("<ii", 3, 5) + b"a.txt" if origin else b"")
+
+
+def f32_list(values):
+    return struct.pack("<%df" % len(values), *values)
+
+
+def make_imatrix():
+    plain = [("blk.0.attn_q.weight", 4, [24], [24, 48, 0, 12]), ("blk.0.ffn_down.weight", 2, [0], [0, 0])]
+    experts = [("blk.0.ffn_up_exps.weight", 2, [8, 0, 16], [8, 16, 0, 0, 64, 32])]
+    old = [(b"blk.0.attn_q.weight", 3, [3, 6, 0, 1.5]), (b"blk.0.ffn_up_exps.weight", 0, [1, 2, 0, 0, 4, 2])]
+    save("imatrix", "plain.gguf", imatrix(plain))
+    save("imatrix", "experts.gguf", imatrix(experts))
+    save("imatrix", "older.dat", older(old))
+    save("imatrix", "oldest.dat", older(old, origin=False))
+    save("imatrix", "bad_type.gguf", imatrix(plain, keys=False))
+    save("imatrix", "bad_empty.gguf", imatrix([]))
+    save("imatrix", "bad_counts.gguf", imatrix([("w", 3, [1, 1], [1, 1, 1, 1, 1, 1])]).replace(b"w.counts", b"w.countz"))
+    save("imatrix", "bad_negative.gguf", imatrix([("w", 2, [1], [1, -1])]))
+    save("imatrix", "bad_nan.dat", older([(b"w", 1, [1, float("nan")])]))
+    save("imatrix", "bad_twice.dat", older([(b"w", 1, [1]), (b"w", 1, [2])]))
+    save("imatrix", "bad_huge.dat", struct.pack("<iii", 1, 1, 0x77) + struct.pack("<ii", 1, 0x7fffffff))
+    save("imatrix", "bad_many.dat", struct.pack("<i", 0x7fffffff) + bytes(64))
+    save("imatrix", "bad_text.dat", b"Once upon a time there was no importance file.")
+
+
 make_gguf()
 make_safetensors()
 make_json()
 make_sentencepiece()
 make_tekken()
 make_parquet()
+make_imatrix()

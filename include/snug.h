@@ -169,6 +169,9 @@ struct snug_quantize_options {
     const char *calib; uint32_t calib_rows, calib_length; /* FILE or FILE:COLUMN, NULL: the built-in text; rows 0: 128,
                                                            * length 0: 512 */
     const char *measurement;        /* read if it exists, else written */
+    const char *imatrix;            /* llama.cpp's importances to use; with type, no calibration is needed then */
+    const char *save_imatrix;       /* the importances that were used go here: GGUF, or the older form for NAME.dat.
+                                     * Without out and target, they are all that is made */
     bool measure_only;
     const char *const *keep; size_t n_keep; /* "PATTERN=TYPE": shell patterns over tensor names */
     bool dry_run, force, no_resume, check;

@@ -57,7 +57,10 @@ static enum err_code read_ids(const char *path, const struct engine *en, struct 
         if (!rc) rc = calib_source_next(text, &r, &more, e);
     }
     calib_source_close(text);
-    return rc ? err_where(e, rc, "%s", path) : ERR_NONE;
+    char *file = rc ? calib_source_file(path) : NULL;
+    if (file) rc = err_where(e, rc, "%s", file);
+    mem_free(file);
+    return rc;
 }
 
 static int32_t window_bos(const struct engine *en) { return en->tok && en->vocab.add_bos ? en->vocab.bos : -1; }

@@ -19,6 +19,10 @@ static enum err_code choose_target(const struct snug_quantize_options *o, struct
         return ERR_NONE;
     }
     if (o->measure_only) return err_set(e, ERR_USAGE, "--measure-only takes no target");
+    if (n == 0 && o->save_imatrix && !o->out) {
+        d->target = JOB_IMPORTANCES_ONLY;
+        return ERR_NONE;
+    }
     if (n != 1)
         return err_set(e, ERR_USAGE, "%s target: give one of -b BPW, --size BYTES, --vram SIZE, --type TYPE",
                        n ? "more than one" : "no");
@@ -59,7 +63,8 @@ int snug_quantize(const struct snug_quantize_options *o, struct snug_quantize_re
         .model = o->model, .out = o->out, .version = SNUG_VERSION, .bits_per_weight = o->bits_per_weight,
         .n_ctx = o->n_ctx, .recipe = o->type, .pure = o->pure,
         .calib = { .file = o->calib, .rows = o->calib_rows, .length = o->calib_length },
-        .measurement = o->measurement, .keep = o->keep, .n_keep = o->n_keep, .dry_run = o->dry_run, .force = o->force,
+        .measurement = o->measurement, .imatrix = o->imatrix, .save_imatrix = o->save_imatrix, .keep = o->keep,
+        .n_keep = o->n_keep, .dry_run = o->dry_run, .force = o->force,
         .no_resume = o->no_resume, .check = o->check, .threads = o->threads, .on_try = pass_try, .user = &tell,
         .progress = api_progress(&o->progress),
     };

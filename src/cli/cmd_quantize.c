@@ -115,8 +115,9 @@ int cmd_quantize(const struct opts *o) {
     bool json = opts_has(o, "--json");
     struct snug_quantize_options q = { .out = opts_str(o, "--output"), .type = opts_str(o, "--type"),
                                        .pure = opts_has(o, "--pure"),
-        .calib = opts_str(o, "--calib"), .measurement = opts_str(o, "--measurement"), .measure_only = opts_has(o,
-                "--measure-only"),
+        .calib = opts_str(o, "--calib"), .measurement = opts_str(o, "--measurement"),
+        .imatrix = opts_str(o, "--imatrix"), .save_imatrix = opts_str(o, "--save-imatrix"),
+        .measure_only = opts_has(o, "--measure-only"),
         .dry_run = opts_has(o, "--dry-run"), .force = opts_has(o, "--force"), .no_resume = opts_has(o, "--no-resume"),
         .check = opts_has(o, "--check"), .progress = cli_progress(), .on_try = print_try, .user = json ? stderr
             : stdout };

@@ -128,7 +128,9 @@ enum err_code calib_open(const struct engine *en, const struct calib_options *o,
     if (!rc) rc = choose_sizes(en, o, &s, out, e);
     if (!rc) rc = cut(en, &s, out, e);
     mem_free(s.ids);
-    if (rc && o->file) rc = err_where(e, rc, "%s", o->file);
+    char *file = rc && o->file ? calib_source_file(o->file) : NULL;
+    if (file) rc = err_where(e, rc, "%s", file);
+    mem_free(file);
     return rc;
 }
 

@@ -16,7 +16,11 @@
 
 /* --- Opening --- */
 
-static bool is_writing(const struct job_desc *d) { return d->target != JOB_MEASURE_ONLY && !d->dry_run; }
+static bool has_output(const struct job_desc *d) {
+    return d->target != JOB_MEASURE_ONLY && d->target != JOB_IMPORTANCES_ONLY;
+}
+
+static bool is_writing(const struct job_desc *d) { return has_output(d) && !d->dry_run; }
 
 static enum err_code check_desc(const struct job_desc *d, struct err *e) {
     if (!d->model) return err_set(e, ERR_USAGE, "no model is named");
@@ -30,15 +34,19 @@ static enum err_code check_desc(const struct job_desc *d, struct err *e) {
     return ERR_NONE;
 }
 
-static enum err_code refuse_existing(const struct job *j, struct err *e) {
-    return err_where(e, err_set(e, ERR_EXISTS, "it exists already: --force replaces it"), "%s", j->d->out);
+static enum err_code refuse_existing(const char *path, struct err *e) {
+    return err_where(e, err_set(e, ERR_EXISTS, "it exists already: --force replaces it"), "%s", path);
 }
 
 /* An output that is there is refused, unless it may be that of this very job, killed before it could tidy up. */
 static enum err_code check_output(struct job *j, struct err *e) {
-    if (!is_writing(j->d) || j->d->force || !os_exists(j->d->out)) return ERR_NONE;
-    TRY(job_find_finished(j, e));
-    return j->finished ? ERR_NONE : refuse_existing(j, e);
+    const struct job_desc *d = j->d;
+    if (d->force || d->dry_run) return ERR_NONE;
+    if (has_output(d) && os_exists(d->out)) {
+        TRY(job_find_finished(j, e));
+        return j->finished ? ERR_NONE : refuse_existing(d->out, e);
+    }
+    return d->save_imatrix && os_exists(d->save_imatrix) ? refuse_existing(d->save_imatrix, e) : ERR_NONE;
 }
 
 static enum err_code read_keep(struct job *j, struct err *e) {
@@ -57,12 +65,37 @@ static void warn_if_quantized(const struct model *m) {
         }
 }
 
+/* The file's importances and no others. */
+static enum err_code take_imatrix(struct job *j, struct err *e) {
+    TRY(measurement_new(j->model, &j->measured, e));
+    return err_where(e, importance_take_all(j->imatrix, j->measured, e), "%s", j->d->imatrix);
+}
+
+/* What does not fit the model is told before any work; blocks that the file leaves out get a warning. */
+static enum err_code open_imatrix(struct job *j, struct err *e) {
+    size_t n = 0;
+    const char *first = NULL;
+    if (!j->d->imatrix) return ERR_NONE;
+    TRY(imatrix_open(j->d->imatrix, &j->imatrix, e));
+    TRY(take_imatrix(j, e));
+    for (size_t i = 0; i < j->measured->n_tensors; i++) {
+        const struct measured_tensor *t = &j->measured->tensors[i];
+        if (t->importance || strncmp(t->name, "blk.", 4)) continue;
+        if (!n++) first = t->name;
+    }
+    if (n) log_warn("%s knows nothing of %zu matrices, the first is %s", j->d->imatrix, n, first);
+    measurement_free(j->measured);
+    j->measured = NULL;
+    return ERR_NONE;
+}
+
 static enum err_code open_all(struct job *j, struct err *e) {
     TRY(check_desc(j->d, e));
     if (j->d->target == JOB_RECIPE) TRY(recipe_find(j->d->recipe, &j->recipe, e));
     TRY(model_open(j->d->model, false, &j->model, e));
     TRY(vocab_from_file(j->model->file, &j->vocab, e));
     TRY(read_keep(j, e));
+    TRY(open_imatrix(j, e));
     warn_if_quantized(j->model);
     j->r->parameters = model_parameters(j->model);
     j->r->source_hash = measurement_hash_model(j->model);
@@ -110,7 +143,7 @@ static enum err_code check_space(const struct job *j, uint64_t need, struct err 
 
 static enum err_code check_target(struct job *j, struct err *e) {
     uint64_t bytes;
-    if (j->d->target == JOB_MEASURE_ONLY) return ERR_NONE;
+    if (!has_output(j->d)) return ERR_NONE;
     if (j->recipe) {
         TRY(job_choose_by_recipe(j, e));
         TRY(gguf_writer_total_bytes(j->x->writer, &bytes, e));
@@ -125,12 +158,19 @@ static enum err_code check_target(struct job *j, struct err *e) {
 
 /* --- The measurement --- */
 
-static bool needs_importances(const struct recipe *r) { return !qtype_is_float(r->base) && r->base != QTYPE_Q8_0; }
+static bool uses_importances(const struct job *j) {
+    return !j->recipe || (!qtype_is_float(j->recipe->base) && j->recipe->base != QTYPE_Q8_0);
+}
+
+/* Importances are all that is asked for: no tries. */
+static bool is_plain(const struct job *j) { return j->recipe || j->d->target == JOB_IMPORTANCES_ONLY; }
 
 static enum err_code measure(struct job *j, const char *keep_at, struct err *e) {
     struct measure_options o = { .threads = j->d->threads, .calib = j->d->calib, .file = keep_at,
+                                 .imatrix = j->imatrix, .importances_only = is_plain(j) && !keep_at,
                                  .on_try = j->d->on_try, .user = j->d->user, .progress = j->d->progress };
-    if (!j->recipe || keep_at) return measure_model(j->d->model, &o, &j->measured, e);
+    if (!o.importances_only || !has_output(j->d) || !uses_importances(j))
+        return measure_model(j->d->model, &o, &j->measured, e);
     enum qtype *mix = NEW_ARRAY(enum qtype, j->x->n_tensors);
     if (!mix) return err_no_memory(e, j->x->n_tensors * sizeof *mix);
     for (size_t i = 0, n = 0; i < j->x->n_tensors; i++)
@@ -158,9 +198,20 @@ static void warn_if_other_text(const struct job *j, const char *path) {
                  s->length, s->source);
 }
 
+static enum err_code read_kept(struct job *j, const char *path, struct err *e) {
+    TRY(measurement_read(path, j->model, &j->measured, e));
+    if (j->imatrix && j->measured->settings.imatrix_hash != importance_hash(j->imatrix))
+        return err_where(e, err_set(e, ERR_USAGE, "it was measured without these importances: name another "
+                                    "measurement, or leave out --imatrix"), "%s", path);
+    warn_if_other_text(j, path);
+    tell_tries(j);
+    return ERR_NONE;
+}
+
 static enum err_code get_measurement(struct job *j, struct err *e) {
     const char *path = j->d->measurement;
-    if (j->recipe && !needs_importances(j->recipe)) return ERR_NONE;
+    if (!uses_importances(j) && !j->d->save_imatrix) return ERR_NONE;
+    if (j->imatrix && is_plain(j) && !path) return take_imatrix(j, e);
     if (!path && is_writing(j->d) && !j->recipe) {
         TRY(job_work_name(j, e));
         if (j->d->no_resume) job_work_remove(j);
@@ -169,9 +220,7 @@ static enum err_code get_measurement(struct job *j, struct err *e) {
     if (!path || !os_exists(path)) {
         TRY(measure(j, path, e));
     } else {
-        TRY(measurement_read(path, j->model, &j->measured, e));
-        warn_if_other_text(j, path);
-        tell_tries(j);
+        TRY(read_kept(j, path, e));
     }
     for (size_t i = 0; i < j->measured->n_tensors; i++) j->r->tries += j->measured->tensors[i].n_tries;
     return ERR_NONE;
@@ -205,17 +254,30 @@ static enum err_code write_file(struct job *j, struct err *e) {
     }
     struct export_target t = { .path = j->d->out, .resume = !j->d->no_resume, .keep_part = true, .pool = j->pool,
                                .progress = j->d->progress };
-    TRY(export_write(j->x, &t, e));
-    job_work_remove(j);
-    return ERR_NONE;
+    return export_write(j->x, &t, e);
 }
 
 /* The output stands already: nothing is left to do but to tidy up, if it is what this job would write. */
-static enum err_code finish_finished(struct job *j, struct err *e) {
+static enum err_code check_finished(struct job *j, struct err *e) {
     bool same;
     TRY(job_is_written(j, &same, e));
-    if (!same) return refuse_existing(j, e);
-    job_work_remove(j);
+    return same ? ERR_NONE : refuse_existing(j->d->out, e);
+}
+
+/* Sums over as many tokens as were seen, so that llama.cpp's tools can merge the file with others. */
+static enum err_code save_importances(const struct job *j, struct err *e) {
+    if (!j->d->save_imatrix || j->d->dry_run || !j->measured) return ERR_NONE;
+    const struct measured_settings *s = &j->measured->settings;
+    float tokens = (float)max_u64(s->rows, 1) * (float)max_u64(s->length, 1);
+    return importance_write(j->measured, tokens, j->d->save_imatrix, e);
+}
+
+/* Importances that nothing but their own file was asked for must not change the output. */
+static enum err_code drop_unused(struct job *j, struct err *e) {
+    if (uses_importances(j) && has_output(j->d)) return ERR_NONE;
+    TRY(save_importances(j, e));
+    measurement_free(j->measured);
+    j->measured = NULL;
     return ERR_NONE;
 }
 
@@ -224,11 +286,14 @@ static enum err_code run(struct job *j, struct err *e) {
     TRY(open_all(j, e));
     TRY(check_target(j, e));
     TRY(get_measurement(j, e));
-    if (d->target == JOB_MEASURE_ONLY) return ERR_NONE;
+    TRY(drop_unused(j, e));
+    if (!has_output(d)) return ERR_NONE;
     TRY(j->recipe ? job_choose_by_recipe(j, e) : job_choose_measured(j, e));
     TRY(list_choices(j, e));
     if (d->dry_run) return ERR_NONE;
-    TRY(j->finished ? finish_finished(j, e) : write_file(j, e));
+    TRY(j->finished ? check_finished(j, e) : write_file(j, e));
+    TRY(save_importances(j, e));
+    job_work_remove(j);
     if (!d->check) return ERR_NONE;
     return verify_kld(d->out, d->model, &d->calib, d->threads, &d->progress, &j->r->measured_kld, e);
 }
@@ -241,6 +306,7 @@ enum err_code job_run(const struct job_desc *d, struct job_result *out, struct e
         err_set(e, rc, "interrupted: the same command goes on from here");
     export_close(j.x);
     measurement_free(j.measured);
+    imatrix_close(j.imatrix);
     pool_close(j.pool);
     vocab_fini(&j.vocab);
     model_close(j.model);

@@ -4,7 +4,7 @@
  * on where it was when it is started again with the same arguments, to the same bytes. */
 #include "quant/measure.h"
 
-enum job_target { JOB_BPW, JOB_BYTES, JOB_VRAM, JOB_RECIPE, JOB_MEASURE_ONLY };
+enum job_target { JOB_BPW, JOB_BYTES, JOB_VRAM, JOB_RECIPE, JOB_MEASURE_ONLY, JOB_IMPORTANCES_ONLY };
 
 struct job_desc {
     const char *model, *out;
@@ -17,6 +17,9 @@ struct job_desc {
     bool pure;                    /* every matrix its base type */
     struct calib_options calib;
     const char *measurement;      /* file to read, or to write if it is not there; NULL: none is kept */
+    const char *imatrix;          /* importances to use (imatrix.h) in place of the text's; then a recipe needs no text.
+                                   * NULL: none */
+    const char *save_imatrix;     /* where the importances that were used are written; NULL: nowhere */
     const char *const *keep;      /* (n_keep) "PATTERN=TYPE" */
     size_t n_keep;
     bool dry_run, force, no_resume, check;

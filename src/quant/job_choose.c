@@ -139,6 +139,16 @@ static enum qtype most_bytes(const struct job *j) {
     return most;
 }
 
+/* The keys in which llama.cpp's quantizer tells of a file of importances. */
+static void write_imatrix(const struct job *j) {
+    struct gguf_writer *w = j->x->writer;
+    const char *slash = strrchr(j->d->imatrix, '/');
+    gguf_writer_str(w, "quantize.imatrix.file", str_of(slash ? slash + 1 : j->d->imatrix));
+    if (j->imatrix->n_datasets) gguf_writer_str(w, "quantize.imatrix.dataset", j->imatrix->datasets[0]);
+    gguf_writer_u32(w, "quantize.imatrix.entries_count", (uint32_t)j->imatrix->n_entries);
+    gguf_writer_u32(w, "quantize.imatrix.chunks_count", j->imatrix->n_chunks);
+}
+
 /* Says in the header all that the bytes behind it depend on: a partial file with the same header can be continued. */
 static void write_account(const struct job *j) {
     struct gguf_writer *w = j->x->writer;
@@ -148,8 +158,11 @@ static void write_account(const struct job *j) {
     write_choice(j);
     if (j->r->target_bytes) gguf_writer_u64(w, "snug.target_bytes", j->r->target_bytes);
     if (!j->measured) return;
-    gguf_writer_str(w, "snug.calibration", str_of(j->measured->settings.source));
-    write_hash(j, "snug.calibration_hash", j->measured->settings.text_hash);
+    if (j->imatrix) write_imatrix(j);
+    if (j->measured->settings.text_hash) {
+        gguf_writer_str(w, "snug.calibration", str_of(j->measured->settings.source));
+        write_hash(j, "snug.calibration_hash", j->measured->settings.text_hash);
+    }
     write_hash(j, "snug.importance_hash", measurement_hash_importances(j->measured));
     if (j->r->predicted_kld >= 0) gguf_writer_f32(w, "snug.predicted_kld", (float)j->r->predicted_kld);
 }

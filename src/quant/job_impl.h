@@ -3,6 +3,7 @@
 /* Inside of the job: its order of work is job.c, the choice of types job_choose.c, what it keeps job_work.c. */
 #include "base/pool.h"
 #include "quant/export.h"
+#include "quant/importance.h"
 #include "quant/job.h"
 #include "quant/recipe.h"
 
@@ -14,6 +15,7 @@ struct job {
     struct pool *pool;
     const struct recipe *recipe;  /* NULL: a measured mix */
     struct keep *keep;            /* (d->n_keep) */
+    struct imatrix *imatrix;      /* of d->imatrix, or NULL */
     struct measurement *measured; /* NULL before measuring, and for a recipe that needs no importances */
     char *work;                   /* path of the measurement that is kept while the job runs, or NULL */
     double mix_kld;               /* what a recipe's types do together, found while calibrating; negative: not known */

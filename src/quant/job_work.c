@@ -24,6 +24,10 @@ enum err_code job_work_name(struct job *j, struct err *e) {
         h = hash_bytes(hash_bytes(h, c->file, strlen(c->file)), text.p, text.n);
         os_map_close(&text);
     }
+    if (j->imatrix) {
+        uint64_t importances = importance_hash(j->imatrix);
+        h = hash_bytes(h, &importances, sizeof importances);
+    }
     struct buf path = { 0 };
     buf_addf(&path, "%s.%0*llx.json", j->d->out, (int)HASH_DIGITS, (unsigned long long)h);
     j->work = path.p;

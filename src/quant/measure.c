@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/os.h"
+#include "quant/importance.h"
 #include "quant/measuring.h"
 #include "quant/stats.h"
 #include "quant/tries.h"
@@ -68,6 +69,9 @@ static enum err_code scan_weights(struct measuring *k, bool per_block, uint32_t 
 
 static enum err_code take_importance(struct measuring *k, struct measured_tensor *t, const struct stats *s,
                                      struct err *e) {
+    bool found = false;
+    if (k->o->imatrix) TRY(importance_take(k->o->imatrix, &k->m->mem, t, &found, e));
+    if (found) return ERR_NONE;
     float *a = arena_alloc(&k->m->mem, t->ne[0], sizeof *a);
     if (!a) return err_no_memory(e, t->ne[0] * sizeof *a);
     t->importance = a;
@@ -102,7 +106,7 @@ static enum err_code try_types(struct measuring *k, size_t i, const struct stats
 static enum err_code measure_matrix(struct measuring *k, size_t i, const struct stats *s, struct err *e) {
     struct measured_tensor *t = &k->m->tensors[i];
     if (s) TRY(take_importance(k, t, s, e));
-    if (k->o->mix) return ERR_NONE;
+    if (k->o->importances_only) return ERR_NONE;
     TRY(try_types(k, i, s, e));
     for (size_t j = 0; k->o->on_try && j < t->n_tries; j++) k->o->on_try(k->o->user, t, &t->tries[j]);
     return measuring_step(k, "trying types", weights_of(t) * ENCODE_COST, e);
@@ -211,23 +215,12 @@ out:
 
 static enum err_code identify(struct measuring *k, struct err *e) {
     const struct model *model = k->en->model;
-    struct measurement *m = k->m;
-    snprintf(m->model_name, sizeof m->model_name, "%s", model->hp.name);
-    snprintf(m->arch, sizeof m->arch, "%s", model->hp.arch->name);
-    m->parameters = model_parameters(model);
-    m->model_hash = measurement_hash_model(model);
-    m->tensors = arena_alloc(&m->mem, model->n_weights, sizeof *m->tensors);
-    k->weights = NEW_ARRAY(const struct weight *, model->n_weights);
-    k->max_abs = NEW_ARRAY(float, model->n_weights);
-    if (!m->tensors || !k->weights || !k->max_abs) return err_no_memory(e, model->n_weights * sizeof *m->tensors);
-    for (uint32_t i = 0; i < model->n_weights; i++) {
-        const struct weight *w = &model->weights[i];
-        if (!slot_info(w->slot)->matrix) continue;
-        struct measured_tensor *t = &m->tensors[m->n_tensors];
-        *t = (struct measured_tensor){ .name = arena_strdup(&m->mem, w->name), .ne = { w->ne[0], w->ne[1] } };
-        if (!t->name) return err_no_memory(e, sizeof w->name);
-        k->weights[m->n_tensors++] = w;
-    }
+    TRY(measurement_new(model, &k->m, e));
+    k->weights = NEW_ARRAY(const struct weight *, k->m->n_tensors);
+    k->max_abs = NEW_ARRAY(float, k->m->n_tensors);
+    if (!k->weights || !k->max_abs) return err_no_memory(e, k->m->n_tensors * sizeof *k->weights);
+    for (uint32_t i = 0, n = 0; i < model->n_weights; i++)
+        if (slot_info(model->weights[i].slot)->matrix) k->weights[n++] = &model->weights[i];
     return ERR_NONE;
 }
 
@@ -237,6 +230,7 @@ static void take_settings(struct measuring *k) {
     s->text_hash = k->tokens.hash;
     s->rows = k->tokens.rows;
     s->length = k->tokens.length;
+    s->imatrix_hash = k->o->imatrix ? importance_hash(k->o->imatrix) : 0;
     probe_choose(k);
 }
 
@@ -245,7 +239,8 @@ static double all_work(const struct measuring *k) {
     for (uint32_t layer = 0; layer < k->en->model->hp.n_layer; layer++) blocks += measuring_block_weights(k, layer);
     for (size_t i = 0; i < k->m->n_tensors; i++) all += weights_of(&k->m->tensors[i]);
     double calibrating = blocks * k->tokens.rows * k->tokens.length;
-    return calibrating + (k->o->mix ? joint_work(k) : all * ENCODE_COST + probe_work(k));
+    if (!k->o->importances_only) return calibrating + all * ENCODE_COST + probe_work(k);
+    return k->o->mix ? calibrating + joint_work(k) : calibrating;
 }
 
 static enum err_code open_journal(struct measuring *k, struct err *e) {
@@ -268,16 +263,16 @@ static enum err_code measure(struct measuring *k, const char *path, struct err *
     TRY(open_journal(k, e));
     k->total = all_work(k);
     enum err_code rc = first_pass(k, e);
-    if (!rc) rc = k->o->mix ? joint_run(k, k->o->mix, k->o->mix_kld, e) : probe_run(k, e);
+    if (!rc && !k->o->importances_only) rc = probe_run(k, e);
+    else if (!rc && k->o->mix) rc = joint_run(k, k->o->mix, k->o->mix_kld, e);
     rc = err_where(e, rc, "%s", path);
     return rc || !k->o->file ? rc : measurement_write(k->m, k->o->file, e);
 }
 
 enum err_code measure_model(const char *path, const struct measure_options *o, struct measurement **out,
                             struct err *e) {
-    struct measuring k = { .o = o, .m = NEW(struct measurement) };
+    struct measuring k = { .o = o };
     *out = NULL;
-    if (!k.m) return err_no_memory(e, sizeof *k.m);
     enum err_code rc = measure(&k, path, e);
     journal_close(k.journal, rc == ERR_NONE);
     calib_close(&k.tokens);

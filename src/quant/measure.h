@@ -3,6 +3,7 @@
 /* Measures a model: calibrates it block by block, tries every type on every matrix, and finds what each matrix's error
  * does to the output. docs/quantizing.md. */
 #include "base/log.h"
+#include "format/imatrix.h"
 #include "quant/calib.h"
 #include "quant/measurement.h"
 
@@ -10,12 +11,16 @@ struct measure_options {
     const char *backend; /* NULL: "cpu"; always run in float */
     unsigned threads;    /* 0: one per physical core; results do not depend on it */
     struct calib_options calib;
+    /* Importances that encoders use in place of the text's, for the matrices it knows. The text still says what errors
+     * do. NULL: none. */
+    const struct imatrix *imatrix;
     /* Where the measurement is written (measurement_write) when it is complete. Until then a journal beside it keeps
      * what is done, so that a killed run goes on. NULL: nothing is written. */
     const char *file;
-    /* Types that the model's matrices will get, in the order of its weights. Where they are known no types are tried
-     * and no probes made: tensors get importances alone, and *mix_kld the divergence that all these encodings cause
-     * together. Nothing is written then: file must be NULL. NULL: the full measurement. */
+    /* Calibrates alone: tensors get importances, no tries, no probes. Nothing is written then: file must be NULL. */
+    bool importances_only;
+    /* With importances_only, types that the model's matrices will get, in the order of its weights: *mix_kld becomes
+     * the divergence that all these encodings cause together. NULL: none. */
     const enum qtype *mix;
     double *mix_kld;
     /* Memory for the states that probing carries along; 0: as much as calibration took. Less means reading the weights

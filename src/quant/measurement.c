@@ -6,10 +6,38 @@
 #include "quant/measurement.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/num.h"
 #include "quant/hash.h"
+
+static enum err_code identify(struct measurement *m, const struct model *model, struct err *e) {
+    snprintf(m->model_name, sizeof m->model_name, "%s", model->hp.name);
+    snprintf(m->arch, sizeof m->arch, "%s", model->hp.arch->name);
+    m->parameters = model_parameters(model);
+    m->model_hash = measurement_hash_model(model);
+    m->tensors = arena_alloc(&m->mem, model->n_weights, sizeof *m->tensors);
+    if (!m->tensors) return err_no_memory(e, model->n_weights * sizeof *m->tensors);
+    for (uint32_t i = 0; i < model->n_weights; i++) {
+        const struct weight *w = &model->weights[i];
+        if (!slot_info(w->slot)->matrix) continue;
+        struct measured_tensor *t = &m->tensors[m->n_tensors++];
+        *t = (struct measured_tensor){ .name = arena_strdup(&m->mem, w->name), .ne = { w->ne[0], w->ne[1] } };
+        if (!t->name) return err_no_memory(e, sizeof w->name);
+    }
+    return ERR_NONE;
+}
+
+enum err_code measurement_new(const struct model *model, struct measurement **out, struct err *e) {
+    struct measurement *m = NEW(struct measurement);
+    *out = NULL;
+    if (!m) return err_no_memory(e, sizeof *m);
+    enum err_code rc = identify(m, model, e);
+    if (rc) measurement_free(m);
+    else *out = m;
+    return rc;
+}
 
 void measurement_free(struct measurement *m) {
     if (!m) return;

@@ -37,6 +37,7 @@ struct measured_settings {
     uint64_t text_hash;    /* of the token ids that were used */
     uint32_t rows, length; /* sequences and their tokens, BOS included */
     uint32_t probe_rows, probe_length, probe_layers;
+    uint64_t imatrix_hash; /* of a file whose importances took the place of the text's (importance_hash); 0: none */
 };
 
 struct measurement {
@@ -48,6 +49,8 @@ struct measurement {
     size_t n_tensors;
     struct arena mem; /* owns all of the above */
 };
+/* An empty one: the model's identity, and its matrices without any results. Settings are zero. */
+enum err_code measurement_new(const struct model *model, struct measurement **out, struct err *e);
 void measurement_free(struct measurement *m); /* NULL is fine */
 
 /* Names, shapes, all vectors and 64 evenly spread pieces of every matrix, decoded and in GGUF's order of rows: the same

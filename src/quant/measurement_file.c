@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "base/os.h"
-#include "format/gguf_write.h"
+#include "quant/importance.h"
 #include "quant/measurement_json.h"
 
 enum { VERSION = 1, MAX_JSON_BYTES = 1 << 28 };
@@ -26,24 +26,6 @@ char *measurement_importance_path(const char *path) {
 
 /* --- Importances --- */
 
-static enum err_code declare_importances(const struct measurement *m, struct gguf_writer *w, struct err *e) {
-    struct str source = str_of(m->settings.source);
-    gguf_writer_str(w, "general.type", STR("imatrix"));
-    gguf_writer_str_array(w, "imatrix.datasets", &source, 1);
-    gguf_writer_u32(w, "imatrix.chunk_count", m->settings.rows);
-    gguf_writer_u32(w, "imatrix.chunk_size", m->settings.length);
-    for (size_t i = 0; i < m->n_tensors; i++) {
-        const struct measured_tensor *t = &m->tensors[i];
-        char name[SLOT_NAME_BYTES + 8];
-        if (!t->importance) continue;
-        snprintf(name, sizeof name, "%s.in_sum2", t->name);
-        TRY(gguf_writer_tensor(w, name, QTYPE_F32, 2, (uint64_t[]){ t->ne[0], 1 }, e));
-        snprintf(name, sizeof name, "%s.counts", t->name);
-        TRY(gguf_writer_tensor(w, name, QTYPE_F32, 2, (uint64_t[]){ 1, 1 }, e));
-    }
-    return ERR_NONE;
-}
-
 /* The number of tokens rounded down to a power of two, so that sum = mean * count and mean = sum / count are exact. */
 static float counted_tokens(const struct measurement *m) {
     uint64_t tokens = (uint64_t)m->settings.rows * m->settings.length, count = 1;
@@ -51,72 +33,16 @@ static float counted_tokens(const struct measurement *m) {
     return (float)count;
 }
 
-static enum err_code put_importances(const struct measurement *m, struct tstream *s, struct err *e) {
-    float count = counted_tokens(m);
-    for (size_t i = 0; i < m->n_tensors; i++) {
-        const struct measured_tensor *t = &m->tensors[i];
-        if (!t->importance) continue;
-        for (uint64_t j = 0; j < t->ne[0]; j++) {
-            float sum = t->importance[j] * count;
-            TRY(tstream_put(s, &sum, sizeof sum, e));
-        }
-        TRY(tstream_put(s, &count, sizeof count, e));
-    }
-    return ERR_NONE;
-}
-
-static enum err_code write_importances(const struct measurement *m, const char *path, struct err *e) {
-    struct gguf_writer *w = NULL;
-    struct tstream *s = NULL;
-    enum err_code rc = gguf_writer_new(&w, e);
-    if (!rc) rc = declare_importances(m, w, e);
-    if (!rc) rc = gguf_writer_open(w, path, NULL, &s, e);
-    if (!rc) rc = put_importances(m, s, e);
-    if (!rc) rc = tstream_commit(s, e);
-    else tstream_abandon(s, false);
-    gguf_writer_free(w);
-    return rc;
-}
-
-static const struct tfile_tensor *find_tensor(const struct gguf *g, const char *name, uint64_t ne0) {
-    for (size_t i = 0; i < g->n_tensors; i++) {
-        const struct tfile_tensor *t = &g->tensors[i];
-        if (strcmp(t->name, name) == 0)
-            return t->type == QTYPE_F32 && t->ne[0] == ne0 && tfile_tensor_weights(t) == ne0 ? t : NULL;
-    }
-    return NULL;
-}
-
-static enum err_code take_importance(const struct gguf *g, struct arena *mem, struct measured_tensor *t,
-                                     struct err *e) {
-    char name[SLOT_NAME_BYTES + 8];
-    snprintf(name, sizeof name, "%s.in_sum2", t->name);
-    const struct tfile_tensor *sums = find_tensor(g, name, t->ne[0]);
-    snprintf(name, sizeof name, "%s.counts", t->name);
-    const struct tfile_tensor *counts = find_tensor(g, name, 1);
-    if (!sums || !counts) return err_set(e, ERR_FORMAT, "it has no importances of %s in that shape", t->name);
-    float *a = arena_alloc(mem, t->ne[0], sizeof *a), count;
-    if (!a) return err_no_memory(e, t->ne[0] * sizeof *a);
-    memcpy(&count, counts->data, sizeof count);
-    memcpy(a, sums->data, t->ne[0] * sizeof *a);
-    for (uint64_t j = 0; j < t->ne[0]; j++) {
-        a[j] /= count;
-        if (!(a[j] >= 0) || !isfinite(a[j])) return err_set(e, ERR_FORMAT, "an importance of %s is %g", t->name,
-                                                            (double)a[j]);
-    }
-    t->importance = a;
-    return ERR_NONE;
-}
-
 static enum err_code read_importances(struct measurement *m, const bool *has, const char *path, struct err *e) {
-    struct os_map map;
-    struct gguf *g = NULL;
-    TRY(os_map_open(path, &map, e));
-    enum err_code rc = gguf_open((struct span){ map.p, map.n }, &g, e);
-    for (size_t i = 0; i < m->n_tensors && !rc; i++)
-        if (has[i]) rc = take_importance(g, &m->mem, &m->tensors[i], e);
-    gguf_close(g);
-    os_map_close(&map);
+    struct imatrix *file;
+    bool found = true;
+    TRY(imatrix_open(path, &file, e));
+    enum err_code rc = ERR_NONE;
+    for (size_t i = 0; i < m->n_tensors && !rc; i++) {
+        if (has[i]) rc = importance_take(file, &m->mem, &m->tensors[i], &found, e);
+        if (!rc && !found) rc = err_set(e, ERR_FORMAT, "it has no importances of %s", m->tensors[i].name);
+    }
+    imatrix_close(file);
     return err_where(e, rc, "%s", path);
 }
 
@@ -144,7 +70,7 @@ static json_t *json_of_measurement(const struct measurement *m) {
 enum err_code measurement_write(const struct measurement *m, const char *path, struct err *e) {
     char *beside = measurement_importance_path(path);
     struct buf text = { 0 };
-    enum err_code rc = beside ? write_importances(m, beside, e) : err_no_memory(e, strlen(path));
+    enum err_code rc = beside ? importance_write(m, counted_tokens(m), beside, e) : err_no_memory(e, strlen(path));
     if (!rc) rc = json_to_buf(json_of_measurement(m), JSON_INDENT(1), &text, e);
     if (!rc) rc = os_write_file(path, text.p, text.n, e);
     buf_fini(&text);

@@ -14,11 +14,15 @@ json_t *json_of_hash(uint64_t hash) {
 }
 
 json_t *json_of_settings(const struct measured_settings *s) {
-    return json_pack("{s:s, s:o, s:I, s:I, s:I, s:I, s:I}", "source", s->source, "text_hash",
-                     json_of_hash(s->text_hash),
-                     "rows", (json_int_t)s->rows, "length", (json_int_t)s->length, "probe_rows",
-                     (json_int_t)s->probe_rows, "probe_length", (json_int_t)s->probe_length, "probe_layers",
-                     (json_int_t)s->probe_layers);
+    json_t *v = json_pack("{s:s, s:o, s:I, s:I, s:I, s:I, s:I}", "source", s->source, "text_hash",
+                          json_of_hash(s->text_hash), "rows", (json_int_t)s->rows, "length", (json_int_t)s->length,
+                          "probe_rows", (json_int_t)s->probe_rows, "probe_length", (json_int_t)s->probe_length,
+                          "probe_layers", (json_int_t)s->probe_layers);
+    if (s->imatrix_hash && json_object_set_new(v, "imatrix_hash", json_of_hash(s->imatrix_hash))) {
+        json_decref(v);
+        return NULL;
+    }
+    return v;
 }
 
 /* Takes item, also when array or item is NULL; false when out of memory. */
@@ -116,6 +120,7 @@ enum err_code json_to_settings(const json_t *v, struct measured_settings *out, s
     TRY(get_u32(v, "length", &out->length, e));
     TRY(get_u32(v, "probe_rows", &out->probe_rows, e));
     TRY(get_u32(v, "probe_length", &out->probe_length, e));
+    if (json_object_get(v, "imatrix_hash")) TRY(json_get_hash(v, "imatrix_hash", &out->imatrix_hash, e));
     return get_u32(v, "probe_layers", &out->probe_layers, e);
 }
 

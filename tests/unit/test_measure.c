@@ -430,7 +430,8 @@ static void check_mix(const char *path) {
     const struct model *model = en->model;
     enum qtype mix[64];
     double got;
-    struct measure_options o = { .threads = 2, .calib = { ids_file(), 30, 24 }, .mix = mix, .mix_kld = &got };
+    struct measure_options o = { .threads = 2, .calib = { ids_file(), 30, 24 }, .importances_only = true,
+                                 .mix = mix, .mix_kld = &got };
     struct calib_tokens c;
     struct measurement *m;
     struct pool *pool;

@@ -57,7 +57,7 @@ static struct measurement *make(const struct model *model) {
     snprintf(m->arch, sizeof m->arch, "%s", model->hp.arch->name);
     m->parameters = model_parameters(model);
     m->model_hash = measurement_hash_model(model);
-    m->settings = (struct measured_settings){ "some \"text\".txt", 0xfedcba9876543210, 100, 37, 8, 30, 2 };
+    m->settings = (struct measured_settings){ "some \"text\".txt", 0xfedcba9876543210, 100, 37, 8, 30, 2, 0 };
     m->tensors = arena_alloc(&m->mem, model->n_weights, sizeof *m->tensors);
     for (uint32_t i = 0; i < model->n_weights; i++) {
         const struct weight *w = &model->weights[i];

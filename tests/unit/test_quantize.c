@@ -22,7 +22,7 @@ enum { KILLS_MEASURING = 10, KILLS_WRITING = 40 };
 
 /* A path in the scratch directory that stays valid. */
 static const char *at(const char *name) {
-    static char *paths[64];
+    static char *paths[128];
     const char *path = scratch(name);
     size_t i = 0;
     while (paths[i] && strcmp(paths[i], path)) i++;
@@ -256,6 +256,109 @@ static void recipes_and_pure(void **state) {
     r = run_ok(&d);
     assert_true(r.predicted_kld < 0);
     job_result_fini(&r);
+}
+
+/* --- Importances in files --- */
+
+static void save_importances(const char *path, const struct calib_options *calib) {
+    struct job_desc d = { .model = at("model.gguf"), .target = JOB_IMPORTANCES_ONLY, .save_imatrix = path, .threads = 2,
+                          .calib = *calib };
+    run_quietly(&d);
+}
+
+/* Whether all tensors of two files have the same bytes, whatever their metadata say. */
+static bool same_tensors(const char *a, const char *b) {
+    struct span x = read_bytes(a), y = read_bytes(b);
+    struct gguf *g, *h;
+    assert_int_equal(gguf_open(x, &g, NULL), ERR_NONE);
+    assert_int_equal(gguf_open(y, &h, NULL), ERR_NONE);
+    bool same = g->n_tensors == h->n_tensors;
+    for (size_t i = 0; i < g->n_tensors && same; i++)
+        same = g->tensors[i].bytes == h->tensors[i].bytes &&
+               !memcmp(g->tensors[i].data, h->tensors[i].data, g->tensors[i].bytes);
+    gguf_close(g);
+    gguf_close(h);
+    mem_free((void *)x.p);
+    mem_free((void *)y.p);
+    return same;
+}
+
+/* 4 x 32 tokens: sums of a power of two of them come back bit for bit, in both forms. */
+static void saved_importances_stand_in_for_text(void **state) {
+    (void)state;
+    struct job_desc text = recipe_job(at("im-text.gguf"), "Q4_K_M"), gguf = text, older = text, flat = text;
+    text.save_imatrix = at("im-a.gguf");
+    run_quietly(&text);
+    save_importances(at("im-b.gguf"), &text.calib);
+    assert_true(same_bytes(at("im-a.gguf"), at("im-b.gguf")));
+    gguf.out = at("im-gguf.gguf");
+    gguf.imatrix = at("im-a.gguf");
+    gguf.save_imatrix = at("im-a.dat");
+    gguf.calib.file = at("gone.json"); /* not looked at */
+    run_quietly(&gguf);
+    assert_true(same_tensors(text.out, gguf.out));
+    older.out = at("im-older.gguf");
+    older.imatrix = at("im-a.dat");
+    run_quietly(&older);
+    assert_true(same_tensors(text.out, older.out));
+    flat.out = at("im-flat.gguf");
+    flat.calib.file = at("gone.json");
+    expect_refusal(&flat, ERR_NOT_FOUND, "gone.json", "");
+    /* An output that no importance changes is the same with and without. */
+    struct job_desc plain = recipe_job(at("im-p.gguf"), "Q8_0"), saving = plain;
+    run_quietly(&plain);
+    saving.out = at("im-q.gguf");
+    saving.save_imatrix = at("im-c.gguf");
+    run_quietly(&saving);
+    assert_true(same_bytes(plain.out, saving.out) && same_bytes(at("im-a.gguf"), at("im-c.gguf")));
+}
+
+/* With importances of another text, a measured mix has those: its file of importances is the one that was given. */
+static void measuring_uses_given_importances(void **state) {
+    (void)state;
+    make_text(at("text3.json"), 5);
+    save_importances(at("im-other.imatrix.gguf"), &(struct calib_options){ at("text3.json"), 4, 32 });
+    struct job_desc d = bpw_job(at("im-i.gguf"), 4);
+    d.imatrix = at("im-other.imatrix.gguf");
+    expect_refusal(&d, ERR_USAGE, "m.json", "measured without these importances");
+    d.measurement = at("im-i.json");
+    run_quietly(&d);
+    struct imatrix *given, *used;
+    assert_int_equal(imatrix_open(d.imatrix, &given, NULL), ERR_NONE);
+    assert_int_equal(imatrix_open(at("im-i.imatrix.gguf"), &used, NULL), ERR_NONE);
+    assert_int_equal(given->n_entries, used->n_entries);
+    for (size_t i = 0; i < given->n_entries; i++)
+        assert_memory_equal(given->entries[i].sums, used->entries[i].sums, given->entries[i].n * sizeof(float));
+    imatrix_close(given);
+    imatrix_close(used);
+    struct job_desc without = bpw_job(at("im-k.gguf"), 4), again = d;
+    again.out = at("im-j.gguf");
+    again.measurement = NULL; /* kept beside the output under a name of its own, then gone */
+    run_quietly(&again);
+    assert_int_equal(count_files("im-j.gguf"), 1);
+    assert_true(same_bytes(d.out, again.out));
+    run_quietly(&without);
+    assert_false(same_tensors(d.out, without.out));
+}
+
+static void importances_of_other_models_are_refused(void **state) {
+    (void)state;
+    float sums[N_EMBD] = { 0 }, count = 1;
+    struct imatrix_entry entry = { "blk.0.ffn_down.weight", N_EMBD, 1, sums, &count };
+    struct imatrix m = { .entries = &entry, .n_entries = 1 };
+    struct job_desc d = recipe_job(at("im-x.gguf"), "Q4_K_M");
+    d.imatrix = at("im-x.dat");
+    assert_int_equal(imatrix_write(&m, d.imatrix, NULL), ERR_NONE);
+    expect_refusal(&d, ERR_FORMAT, "im-x.dat", "the weight has 512 inputs");
+    entry.name = "blk.7.ffn_down.weight";
+    assert_int_equal(imatrix_write(&m, d.imatrix, NULL), ERR_NONE);
+    expect_refusal(&d, ERR_FORMAT, "im-x.dat", "none of the model's matrices");
+    d.imatrix = at("text.json");
+    expect_refusal(&d, ERR_FORMAT, "text.json", "no importance file");
+    d = recipe_job(at("im-x.gguf"), "Q4_K_M");
+    d.save_imatrix = at("im-x.dat");
+    expect_refusal(&d, ERR_EXISTS, "im-x.dat", "--force");
+    assert_false(os_exists(d.out));
 }
 
 /* --- Refusals --- */
@@ -696,6 +799,9 @@ int main(int argc, char **argv) {
         cmocka_unit_test(bytes_do_not_depend_on_threads), cmocka_unit_test(measurement_serves_any_target),
         cmocka_unit_test(vram_leaves_room_for_the_cache), cmocka_unit_test(kept_types_are_honoured),
         cmocka_unit_test(recipes_and_pure),               cmocka_unit_test(too_small_says_the_least),
+        cmocka_unit_test(saved_importances_stand_in_for_text),
+        cmocka_unit_test(measuring_uses_given_importances),
+        cmocka_unit_test(importances_of_other_models_are_refused),
         cmocka_unit_test(outputs_are_not_replaced),       cmocka_unit_test(dry_runs_write_nothing),
         cmocka_unit_test(bad_weights_are_named),          cmocka_unit_test(wrong_arguments),
         cmocka_unit_test(quantized_input_is_warned_of),   cmocka_unit_test(disk_space_is_checked_first),
