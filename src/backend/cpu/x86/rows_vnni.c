@@ -10,12 +10,8 @@
  * memory's speed; several rows at once halve it. */
 #include <immintrin.h>
 
-#include "backend/cpu/kern.h"
-#include "backend/cpu/unit.h"
+#include "backend/cpu/x86/rows_loop.h"
 #include "backend/cpu/x86/unpack_vnni.h"
-
-/* Bytes ahead of the unit being read: past the page that the processor's own prefetching stops at. */
-enum { FETCH_AHEAD = 4096 };
 
 /* The sub-block of each lane of vector v. */
 static ALWAYS_INLINE __m512i sub_of_lanes(const unsigned sub, const int v) {
@@ -47,53 +43,10 @@ static ALWAYS_INLINE void multiply(const struct unit512 *w, const struct x_unit 
     }
 }
 
-static ALWAYS_INLINE void fetch_ahead(const uint8_t *p, size_t bytes) {
-    for (size_t i = 0; i < bytes; i += 64) _mm_prefetch((const char *)p + FETCH_AHEAD + i, _MM_HINT_T0);
+static ALWAYS_INLINE void row_clear(struct row_sums *s) { s->even = s->odd = s->min = _mm512_setzero_ps(); }
+
+static ALWAYS_INLINE float row_total(const struct row_sums *s) {
+    return _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(s->even, s->odd), s->min));
 }
 
-/* The form is written out, so that it is a constant in the loop. */
-#define ROWS_KERNEL(codec, sub, offset, has_min)                                                                       \
-    static ALWAYS_INLINE void codec##_rows(const struct rows_job *j, const unsigned n_tok) {                           \
-        const struct int8_form form = { sub, offset, has_min };                                                        \
-        for (size_t r = 0; r < j->n_rows; r++) {                                                                       \
-            struct row_sums sums[ROWS_TOKENS];                                                                         \
-            struct unit512 unit;                                                                                       \
-            const struct x_unit *x = j->x;                                                                             \
-            const uint8_t *w = j->w + r * j->row_bytes;                                                                \
-            size_t left = j->n_in;                                                                                     \
-            for (unsigned t = 0; t < n_tok; t++) sums[t].even = sums[t].odd = sums[t].min = _mm512_setzero_ps();       \
-            for (; left >= UNIT; left -= UNIT, w += UNIT_BYTES_##codec, x += n_tok) {                                  \
-                fetch_ahead(w, UNIT_BYTES_##codec);                                                                    \
-                unpack_##codec(w, &unit);                                                                              \
-                multiply(&unit, x, form, n_tok, sums);                                                                 \
-            }                                                                                                          \
-            if (left) {                                                                                                \
-                uint8_t copy[UNIT_BYTES_MAX];                                                                          \
-                unpack_##codec(padded_unit(w, left, BLOCK_BYTES_##codec, copy), &unit);                                \
-                multiply(&unit, x, form, n_tok, sums);                                                                 \
-            }                                                                                                          \
-            for (unsigned t = 0; t < n_tok; t++) {                                                                     \
-                __m512 s = _mm512_add_ps(_mm512_add_ps(sums[t].even, sums[t].odd), sums[t].min);                       \
-                j->out[t * j->out_stride + r] = _mm512_reduce_add_ps(s);                                               \
-            }                                                                                                          \
-        }                                                                                                              \
-    }                                                                                                                  \
-    void rows_##codec##_vnni(const struct rows_job *j) {                                                               \
-        if (j->n_tok == 1) codec##_rows(j, 1);                                                                         \
-        else if (j->n_tok == 2) codec##_rows(j, 2);                                                                    \
-        else if (j->n_tok == 3) codec##_rows(j, 3);                                                                    \
-        else codec##_rows(j, 4);                                                                                       \
-    }
-
-ROWS_KERNEL(q4_0, 32, 8, false)
-ROWS_KERNEL(q4_1, 32, 0, true)
-ROWS_KERNEL(q5_0, 32, 16, false)
-ROWS_KERNEL(q5_1, 32, 0, true)
-ROWS_KERNEL(q8_0, 32, 128, false)
-ROWS_KERNEL(iq4_nl, 32, 128, false)
-ROWS_KERNEL(q2_k, 16, 0, true)
-ROWS_KERNEL(q3_k, 16, 4, false)
-ROWS_KERNEL(q4_k, 32, 0, true)
-ROWS_KERNEL(q5_k, 32, 0, true)
-ROWS_KERNEL(q6_k, 16, 32, false)
-ROWS_KERNEL(iq4_xs, 32, 128, false)
+ROWS_KERNELS(vnni, unit512)

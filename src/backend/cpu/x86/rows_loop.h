@@ -1,0 +1,63 @@
+#ifndef BACKEND_CPU_X86_ROWS_LOOP_H
+#define BACKEND_CPU_X86_ROWS_LOOP_H
+/* The loop of a rows kernel, whatever the registers: one row after the other, unit by unit, the last one padded. The
+ * file that expands it has the arithmetic: struct row_sums with row_clear, multiply and row_total, and unpack_CODEC
+ * for every codec into its own struct of a unit. */
+#include <immintrin.h>
+
+#include "backend/cpu/kern.h"
+#include "backend/cpu/unit.h"
+
+/* Bytes ahead of the unit being read: past the page that the processor's own prefetching stops at. */
+enum { FETCH_AHEAD = 4096 };
+
+static ALWAYS_INLINE void fetch_ahead(const uint8_t *p, size_t bytes) {
+    for (size_t i = 0; i < bytes; i += 64) _mm_prefetch((const char *)p + FETCH_AHEAD + i, _MM_HINT_T0);
+}
+
+/* The form is written out, so that it is a constant in the loop. */
+#define ROWS_KERNEL(codec, isa, unit_regs, sub, offset, has_min)                                                       \
+    static ALWAYS_INLINE void codec##_rows(const struct rows_job *j, const unsigned n_tok) {                           \
+        const struct int8_form form = { sub, offset, has_min };                                                        \
+        for (size_t r = 0; r < j->n_rows; r++) {                                                                       \
+            struct row_sums sums[ROWS_TOKENS];                                                                         \
+            struct unit_regs unit;                                                                                     \
+            const struct x_unit *x = j->x;                                                                             \
+            const uint8_t *w = j->w + r * j->row_bytes;                                                                \
+            size_t left = j->n_in;                                                                                     \
+            for (unsigned t = 0; t < n_tok; t++) row_clear(&sums[t]);                                                  \
+            for (; left >= UNIT; left -= UNIT, w += UNIT_BYTES_##codec, x += n_tok) {                                  \
+                fetch_ahead(w, UNIT_BYTES_##codec);                                                                    \
+                unpack_##codec(w, &unit);                                                                              \
+                multiply(&unit, x, form, n_tok, sums);                                                                 \
+            }                                                                                                          \
+            if (left) {                                                                                                \
+                uint8_t copy[UNIT_BYTES_MAX];                                                                          \
+                unpack_##codec(padded_unit(w, left, BLOCK_BYTES_##codec, copy), &unit);                                \
+                multiply(&unit, x, form, n_tok, sums);                                                                 \
+            }                                                                                                          \
+            for (unsigned t = 0; t < n_tok; t++) j->out[t * j->out_stride + r] = row_total(&sums[t]);                  \
+        }                                                                                                              \
+    }                                                                                                                  \
+    void rows_##codec##_##isa(const struct rows_job *j) {                                                              \
+        if (j->n_tok == 1) codec##_rows(j, 1);                                                                         \
+        else if (j->n_tok == 2) codec##_rows(j, 2);                                                                    \
+        else if (j->n_tok == 3) codec##_rows(j, 3);                                                                    \
+        else codec##_rows(j, 4);                                                                                       \
+    }
+
+/* Every codec with its form (int8_form in unit.h has the same numbers). */
+#define ROWS_KERNELS(isa, unit_regs)                                                                                   \
+    ROWS_KERNEL(q4_0, isa, unit_regs, 32, 8, false)                                                                    \
+    ROWS_KERNEL(q4_1, isa, unit_regs, 32, 0, true)                                                                     \
+    ROWS_KERNEL(q5_0, isa, unit_regs, 32, 16, false)                                                                   \
+    ROWS_KERNEL(q5_1, isa, unit_regs, 32, 0, true)                                                                     \
+    ROWS_KERNEL(q8_0, isa, unit_regs, 32, 128, false)                                                                  \
+    ROWS_KERNEL(iq4_nl, isa, unit_regs, 32, 128, false)                                                                \
+    ROWS_KERNEL(q2_k, isa, unit_regs, 16, 0, true)                                                                     \
+    ROWS_KERNEL(q3_k, isa, unit_regs, 16, 4, false)                                                                    \
+    ROWS_KERNEL(q4_k, isa, unit_regs, 32, 0, true)                                                                     \
+    ROWS_KERNEL(q5_k, isa, unit_regs, 32, 0, true)                                                                     \
+    ROWS_KERNEL(q6_k, isa, unit_regs, 16, 32, false)                                                                   \
+    ROWS_KERNEL(iq4_xs, isa, unit_regs, 32, 128, false)
+#endif
