@@ -9,13 +9,16 @@ import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 
 // What llama.cpp has not, or computes otherwise, is taken out of a model by changing config.json and by leaving out or
-// renaming weights (weights: name -> name or null). The reference is then what snug computes from the changed folder,
+// renaming weights (weights: name -> new names). The reference is then what snug computes from the changed folder,
 // which tests/golden holds against the original framework's logits with nothing changed. refused: llama.cpp does not
 // load the model, and why.
 const withoutLayer = (out) => (name) => {
     const n = Number(name.match(/layers\.(\d+)\./)?.[1] ?? -1);
-    return n === out ? null : name.replace(/layers\.\d+\./, `layers.${n > out ? n - 1 : n}.`);
+    return n === out ? [] : [name.replace(/layers\.\d+\./, `layers.${n > out ? n - 1 : n}.`)];
 };
+// The second block n - 1 times: llama.cpp knows some variants by their number of blocks.
+const withBlocks = (n) => (name) =>
+    name.includes("layers.1.") ? Array.from({ length: n - 1 }, (_, i) => name.replace(".1.", `.${i + 1}.`)) : [name];
 const families = [
     { name: "llama" }, { name: "llama-mha" }, { name: "llama-rope3" }, { name: "llama-yarn" }, { name: "llama-linear" },
     { name: "llama-bias" }, { name: "llama-sharded" }, { name: "mistral-nemo" },
@@ -26,16 +29,17 @@ const families = [
     { name: "qwen3-moe", config: { num_hidden_layers: 1, mlp_only_layers: [] }, weights: withoutLayer(0) },
     { name: "olmoe" }, { name: "granitemoe" }, { name: "glm4-moe" }, { name: "ernie4_5_moe" }, { name: "hunyuan-moe" },
     { name: "deepseek-v2", config: { n_group: 1, topk_group: 1 } }, // there a group is worth its two best, in V2 one
-    { name: "deepseek-v2-lite", refused: "queries without a latent row are for 26 or 27 blocks" },
+    { name: "deepseek-v2-lite", config: { num_hidden_layers: 27 }, weights: withBlocks(27) },
     { name: "deepseek-v3" },
     // The ends of yarn's ramp are whole dimensions there.
     { name: "gpt-oss", config: { rope_parameters: { rope_theta: 150000, rope_type: "default" } } },
+    { name: "gpt-oss-mxfp4", config: { rope_parameters: { rope_theta: 150000, rope_type: "default" } } },
     { name: "glm4" }, { name: "olmo2" }, { name: "olmo3" }, { name: "granite" }, { name: "cohere" },
-    { name: "cohere-qknorm", refused: "norms of heads are for 64 blocks and more" },
+    { name: "cohere-qknorm", config: { num_hidden_layers: 64 }, weights: withBlocks(64) },
     { name: "cohere2" },
     { name: "starcoder2", config: { sliding_window: null }, limit: 2e-3 }, // its gelu is a table of half floats
     { name: "stablelm" }, { name: "stablelm-12b" },
-    { name: "ernie4_5", config: { use_bias: false }, weights: (name) => (name.endsWith(".bias") ? null : name) },
+    { name: "ernie4_5", config: { use_bias: false }, weights: (name) => (name.endsWith(".bias") ? [] : [name]) },
     { name: "exaone4", refused: "all heads together must be as wide as the model" },
     { name: "hunyuan-dense" },
     { name: "qwen2" }, { name: "qwen2-window", config: { use_sliding_window: false, layer_types: null } },
@@ -68,18 +72,18 @@ function stubTokenizer(n) {
              decoder: bytes, model: { type: "BPE", vocab, merges: [] } };
 }
 
-// One safetensors file with the tensors that rename gives a name.
+// One safetensors file with the tensors under the names that rename gives them.
 function copyWeights(from, to, rename) {
     const file = readFileSync(from), headerEnd = 8 + Number(file.readBigUInt64LE(0));
     const header = {}, parts = [];
     let end = 0;
     for (const [name, tensor] of Object.entries(JSON.parse(file.toString("utf8", 8, headerEnd)))) {
-        const renamed = name === "__metadata__" ? null : rename(name);
-        if (!renamed) continue;
-        const [first, last] = tensor.data_offsets;
-        parts.push(file.subarray(headerEnd + first, headerEnd + last));
-        header[renamed] = { ...tensor, data_offsets: [end, end + last - first] };
-        end += last - first;
+        for (const renamed of name === "__metadata__" ? [] : rename(name)) {
+            const [first, last] = tensor.data_offsets;
+            parts.push(file.subarray(headerEnd + first, headerEnd + last));
+            header[renamed] = { ...tensor, data_offsets: [end, end + last - first] };
+            end += last - first;
+        }
     }
     const text = Buffer.from(JSON.stringify(header)), size = Buffer.alloc(8);
     size.writeBigUInt64LE(BigInt(text.length));
