@@ -46,7 +46,7 @@ static ALWAYS_INLINE void fetch_ahead(const uint8_t *p, size_t bytes) {
         else codec##_rows(j, 4);                                                                                       \
     }
 
-/* Every codec with its form (int8_form in unit.h has the same numbers). */
+/* Every codec with its form (int8_form gives the same numbers to the others). */
 #define ROWS_KERNELS(isa, unit_regs)                                                                                   \
     ROWS_KERNEL(q4_0, isa, unit_regs, 32, 8, false)                                                                    \
     ROWS_KERNEL(q4_1, isa, unit_regs, 32, 0, true)                                                                     \
