@@ -1,5 +1,5 @@
 /* Graphs of models: embedding, blocks and head apart, so that a quantizer can run one block alone. Which block a model
- * has is its family's (arch_X.c); attention and feed-forward have files of their own. */
+ * has is its family's (arch_X.c); here are the steps that all of them are made of. */
 #include "model/build.h"
 
 #include <math.h>
@@ -27,25 +27,6 @@ tensor_id build_stack(struct build *b, uint32_t layer, const struct stack_desc *
 
 tensor_id build_residual(struct build *b, tensor_id x, tensor_id branch) {
     return graph_add(b->g, x, branch, b->m->hp.residual_scale);
-}
-
-static tensor_id attention(struct build *b, uint32_t layer, tensor_id x) {
-    return b->m->hp.kv_lora ? build_latent_attn(b, layer, x) : build_attn(b, layer, x);
-}
-
-tensor_id build_block(struct build *b, uint32_t layer, tensor_id x) {
-    tensor_id h = attention(b, layer, build_norm(b, SLOT_ATTN_NORM, SLOT_ATTN_NORM_B, layer, x));
-    x = build_residual(b, x, build_norm(b, SLOT_ATTN_POST_NORM, SLOT_COUNT, layer, h));
-    h = build_ffn(b, layer, build_norm(b, SLOT_FFN_NORM, SLOT_FFN_NORM_B, layer, x));
-    return build_residual(b, x, build_norm(b, SLOT_FFN_POST_NORM, SLOT_COUNT, layer, h));
-}
-
-tensor_id build_parallel_block(struct build *b, uint32_t layer, tensor_id x) {
-    tensor_id h = build_norm(b, SLOT_ATTN_NORM, SLOT_ATTN_NORM_B, layer, x);
-    tensor_id own = build_norm(b, SLOT_FFN_NORM, SLOT_FFN_NORM_B, layer, x);
-    tensor_id ffn = build_ffn(b, layer, own == x ? h : own);
-    x = build_residual(b, x, attention(b, layer, h));
-    return build_residual(b, x, ffn);
 }
 
 tensor_id model_build_embed(struct build *b, tensor_id ids) {
