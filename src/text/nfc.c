@@ -10,10 +10,14 @@
 /* The longest canonical decomposition has four characters. */
 #define MAX_DECOMPOSED 8
 
+/* Bytes that begin a character from U+0300 on; all characters before it are composed and no marks. */
+static bool may_change(char c) { return (uint8_t)c >= 0xcc; }
+/* Bytes that begin none. */
+static bool is_inner(char c) { return ((uint8_t)c & 0xc0) == 0x80; }
+
 bool nfc_is_sure(struct str text) {
-    /* All before U+0300, which UTF-8 begins with CC, is composed and no mark. */
     for (size_t i = 0; i < text.n; i++) {
-        if ((uint8_t)text.p[i] >= 0xcc) return false;
+        if (may_change(text.p[i])) return false;
     }
     return true;
 }
@@ -66,19 +70,41 @@ static enum err_code order_marks(int32_t *cp, size_t n, struct err *e) {
     return ERR_NONE;
 }
 
-enum err_code nfc_text(struct str text, struct buf *out, struct err *e) {
-    struct buf cps = { 0 };
-    enum err_code rc;
-    TRY_OUT(rc, decompose(text, &cps, e));
-    int32_t *cp = (void *)cps.p; /* as aligned as all memory is */
-    utf8proc_ssize_t n = (utf8proc_ssize_t)(cps.n / sizeof(*cp));
-    TRY_OUT(rc, order_marks(cp, (size_t)n, e));
-    if (n) n = utf8proc_normalize_utf32(cp, n, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
-    if (n < 0) TRY_OUT(rc, err_set(e, ERR_INTERNAL, "the text does not compose: %s", utf8proc_errmsg(n)));
+/* Appends form C of one stretch; cps is room for it. */
+static enum err_code normalize(struct str text, struct buf *cps, struct buf *out, struct err *e) {
+    buf_clear(cps);
+    TRY(decompose(text, cps, e));
+    int32_t *cp = (void *)cps->p; /* as aligned as all memory is */
+    utf8proc_ssize_t n = (utf8proc_ssize_t)(cps->n / sizeof(*cp));
+    TRY(order_marks(cp, (size_t)n, e));
+    n = utf8proc_normalize_utf32(cp, n, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+    if (n < 0) return err_set(e, ERR_INTERNAL, "the text does not compose: %s", utf8proc_errmsg(n));
     for (utf8proc_ssize_t i = 0; i < n; i++) {
         char put[4];
         buf_add(out, put, utf8_put((uint32_t)cp[i], put));
     }
+    return ERR_NONE;
+}
+
+/* Characters before U+0300 never compose with what stands before them. So a stretch to normalize begins with the
+ * character before the first that may, and ends before the next of these. */
+enum err_code nfc_text(struct str text, struct buf *out, struct err *e) {
+    struct buf cps = { 0 };
+    enum err_code rc;
+    size_t done = 0;
+    for (size_t i = 0; i < text.n; ) {
+        if (!may_change(text.p[i])) {
+            i++;
+            continue;
+        }
+        size_t from = i;
+        while (from > done && is_inner(text.p[--from])) continue;
+        while (i < text.n && (may_change(text.p[i]) || is_inner(text.p[i]))) i++;
+        buf_add(out, text.p + done, from - done);
+        TRY_OUT(rc, normalize((struct str){ text.p + from, i - from }, &cps, out, e));
+        done = i;
+    }
+    buf_add(out, text.p + done, text.n - done);
     rc = buf_status(out, e);
 out:
     buf_fini(&cps);

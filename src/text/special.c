@@ -29,6 +29,7 @@ enum err_code special_init(struct special_set *s, const struct vocab *v, unsigne
         while (i < s->n && (uint8_t)s->item[i].text.p[0] < c) i++;
         s->from[c] = i;
     }
+    for (size_t c = 0; c < 256; c++) s->first[c] = s->from[c] < s->from[c + 1];
     return ERR_NONE;
 }
 
@@ -65,8 +66,7 @@ int32_t special_next(const struct special_set *s, struct str text, struct specia
 int32_t special_find(const struct special_set *s, struct str text, size_t *at, size_t *len) {
     int32_t longest = -1;
     for (; *at < text.n; ++*at) {
-        uint8_t c = (uint8_t)text.p[*at];
-        if (s->from[c] == s->from[c + 1]) continue;
+        if (!s->first[(uint8_t)text.p[*at]]) continue;
         struct special_walk w = special_walk(s);
         struct str rest = { text.p + *at, text.n - *at };
         for (int32_t id; (id = special_next(s, rest, &w, len)) >= 0; ) longest = id;

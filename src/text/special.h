@@ -6,8 +6,8 @@
 #include "text/vocab.h"
 
 struct special_item { struct str text; int32_t id; };
-/* Sorted by text; those that begin with byte c are item[from[c]..from[c + 1]). */
-struct special_set { struct special_item *item; size_t n; size_t from[257]; };
+/* Sorted by text; those that begin with byte c are item[from[c]..from[c + 1]); first[c]: whether there are any. */
+struct special_set { struct special_item *item; size_t n; bool first[256]; size_t from[257]; };
 
 /* Takes the pieces of the kinds in the mask (1 << enum token_kind), from arena a. Texts are borrowed from v. */
 enum err_code special_init(struct special_set *s, const struct vocab *v, unsigned kinds, struct arena *a,

@@ -92,6 +92,7 @@ static void nfc_is_unicodes(void **state) {
     check_nfc("\u1e0a\u0323", "\u1e0c\u0307");
     check_nfc("D\u0307\u0323", "\u1e0c\u0307");
     check_nfc("\u0344", "\u0308\u0301");
+    check_nfc("ab\u00e9e\u0301\u00e9 \u0301\u201cx\u201d", "ab\u00e9\u00e9\u00e9 \u0301\u201cx\u201d");
     check_nfc("\u212b\u2126", "\u00c5\u03a9");
     check_nfc("\u1100\u1161\u11a8 \uac00", "\uac01 \uac00");
     check_nfc("a\u0315\u0300\u05aeb", "\u00e0\u05ae\u0315b");
