@@ -2,11 +2,11 @@
  * Command R (GGUF's command-r) has in its larger sizes a norm for each head of q and k; Command R7B and A (cohere2)
  * have windows in three of four blocks, and do not turn in the fourth. */
 #include "model/build.h"
+#include "model/hparams_read.h"
 
 static enum err_code read_hf(const struct hf_config *c, struct hparams *hp, struct err *e) {
     bool found, heads_normed = false;
-    TRY(hf_config_bool(c, "attention_bias", &hp->attn_bias, &found, e));
-    hp->attn_out_bias = hp->attn_bias;
+    TRY(hparams_hf_biases(c, hp, e));
     TRY(hf_config_bool(c, "use_qk_norm", &heads_normed, &found, e));
     if (heads_normed) hp->t.qk_norm = QK_NORM_HEADS;
     return ERR_NONE;

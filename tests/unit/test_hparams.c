@@ -229,6 +229,56 @@ static struct rope_params rope_of(const char *family) {
     return hp.rope;
 }
 
+/* A sound configuration of another family. */
+static void read_family(const char *type, const char *more, struct hparams *hp) {
+    struct buf b = { 0 };
+    struct err e = { 0 };
+    buf_addf(&b, "{\"model_type\": \"%s\"", type);
+    for (size_t i = 1; i < ARRAY_LEN(sound); i++) {
+        if (strcmp(sound[i][0], "tie_word_embeddings")) buf_addf(&b, ", \"%s\": %s", sound[i][0], sound[i][1]);
+    }
+    buf_addf(&b, "%s}", more);
+    assert_ok(read_config(b.p, hp, &e), &e);
+    buf_fini(&b);
+}
+
+/* A window of the context's length hides nothing, but the blocks that have it may still differ from the others. */
+static void windows_that_hide_nothing(void **state) {
+    (void)state;
+    static const char window[] = ", \"sliding_window\": 2048";
+    struct hparams hp;
+    char more[200];
+    snprintf(more, sizeof more, "%s%s", window, ", \"layer_types\": [\"sliding_attention\", \"full_attention\"]");
+    read_family("exaone4", more, &hp); /* global blocks do not turn */
+    assert_int_equal(hp.window, 2048);
+    assert_int_equal(hp.no_rope.bits[0], 2);
+    read_family("olmo3", more, &hp); /* the other is the only one that is scaled */
+    assert_int_equal(hp.window, 2048);
+    assert_true(hp.has_local_rope);
+    read_family("llama", more, &hp);
+    assert_int_equal(hp.window, 0);
+    assert_int_equal(hp.windowed.bits[0], 0);
+    read_family("exaone4", "", &hp); /* no window: all turn */
+    assert_int_equal(hp.no_rope.bits[0], 0);
+    read_family("olmo2", "", &hp); /* all are scaled alike */
+    assert_false(hp.has_local_rope);
+    assert_int_equal(hp.windowed.bits[0], 0);
+}
+
+/* Public files of these families do not say it. */
+static void heads_tied_unless_told(void **state) {
+    (void)state;
+    static const struct { const char *type; bool tied; } cases[] = {
+        { "llama", false }, { "cohere", true }, { "starcoder2", true }, { "ernie4_5", true }, { "stablelm", false },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct hparams hp;
+        bool tanh_gelu = !strcmp(cases[i].type, "starcoder2");
+        read_family(cases[i].type, tanh_gelu ? ", \"hidden_activation\": \"gelu_pytorch_tanh\"" : "", &hp);
+        assert_int_equal(hp.tied, cases[i].tied);
+    }
+}
+
 static void assert_freqs(const struct rope_params *r, uint32_t len, const double *expected, size_t n) {
     float got[64];
     assert_int_equal(r->n_rot, 2 * n);
@@ -428,6 +478,7 @@ int main(void) {
         cmocka_unit_test(both_spellings_say_the_same),
         cmocka_unit_test(both_spellings_of_all_families),
         cmocka_unit_test(bad_configs_are_named),
+        cmocka_unit_test(windows_that_hide_nothing),     cmocka_unit_test(heads_tied_unless_told),
         cmocka_unit_test(defaults_and_oddities),         cmocka_unit_test(frequencies_are_those_of_transformers),
         cmocka_unit_test(divisors_carry_llama3_scaling), cmocka_unit_test(gguf_keys),
         cmocka_unit_test(bad_gguf_keys_are_named),
