@@ -208,7 +208,8 @@ static enum err_code model_json(const struct vocab *v, json_t *o, struct err *e)
 
 enum err_code hf_tok_json(const struct vocab *v, struct buf *out, struct err *e) {
     if (v->model == VOCAB_UNIGRAM || v->charsmap.n || v->remove_extra_spaces)
-        return err_set(e, ERR_UNSUPPORTED, "tokenizer.json cannot be written for a tokenizer of SentencePiece that %s",
+        return err_set(e, ERR_UNSUPPORTED, "tokenizer.json cannot be written for a tokenizer of SentencePiece that %s: "
+                       "write GGUF instead",
                        v->model == VOCAB_UNIGRAM ? "is a unigram model" : "replaces characters or takes spaces away");
     const struct pretok_rule *rule = is_spm(v) ? NULL : pretok_rule_named(str_of(v->pre));
     if (!is_spm(v) && !rule)

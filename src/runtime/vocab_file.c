@@ -265,7 +265,7 @@ static enum err_code from_dir(const struct tfile *f, struct vocab *v, struct err
     enum err_code rc = hf_tokenizer_open(f->dir, f->tokenizer_config, &t, e);
     if (rc) return rc == ERR_NOT_FOUND ? ERR_NONE : rc; /* a model without tokenizer */
     rc = vocab_from_hf(t, &hints, v, e);
-    if (rc) rc = err_where(e, rc, "%s: tokenizer", f->dir);
+    if (rc) rc = err_where(e, rc, "%s", f->dir);
     hf_tokenizer_close(t);
     return rc;
 }

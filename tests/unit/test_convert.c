@@ -665,6 +665,20 @@ static void check_tokenizer(const struct vocab *v) {
     buf_fini(&config_text);
 }
 
+/* What tokenizer.json is not written for: readers would tokenize differently. */
+static void some_tokenizers_are_refused(void **state) {
+    (void)state;
+    struct vocab unigram = { .model = VOCAB_UNIGRAM }, replacing = { .model = VOCAB_SPM, .charsmap = STR("x") };
+    struct vocab *const refused[] = { &unigram, &replacing };
+    for (size_t i = 0; i < ARRAY_LEN(refused); i++) {
+        struct buf json = { 0 };
+        struct err e = { 0 };
+        assert_int_equal(hf_tok_json(refused[i], &json, &e), ERR_UNSUPPORTED);
+        assert_non_null(strstr(e.msg, i ? "replaces" : "unigram"));
+        buf_fini(&json);
+    }
+}
+
 static void tokenizers_come_back(void **state) {
     (void)state;
     const char *root = getenv("SNUG_SHARED");
@@ -803,6 +817,7 @@ int main(void) {
         cmocka_unit_test(stored_is_untouched),            cmocka_unit_test(types_are_as_asked),
         cmocka_unit_test(wider_types_lose_nothing),       cmocka_unit_test(values_out_of_reach_are_named),
         cmocka_unit_test(directories_need_force),         cmocka_unit_test(interrupted_work_leaves_nothing),
+        cmocka_unit_test(some_tokenizers_are_refused),
         cmocka_unit_test(tokenizers_come_back),           cmocka_unit_test(flags_of_the_tokenizer_stay),
         cmocka_unit_test(killed_conversions_leave_all_or_nothing), cmocka_unit_test(leftovers_are_taken_over),
         cmocka_unit_test(containers_hash_alike),
