@@ -110,6 +110,23 @@ static void specials_of_a_list(void **state) {
     hf_tokenizer_close(t);
 }
 
+/* Two ways to make "aaa": the one whose left part has the lower rank comes first. */
+static void merges_of_ranks(void **state) {
+    (void)state;
+    static const char json[] = "{" CONFIG("4", "1") ",\"vocab\":[" PIECE("0", "YQ==") "," PIECE("1", "YWE=") ","
+                               PIECE("2", "YWFh") "]}";
+    static const char *const want[] = { "a a", "a aa", "aa a" };
+    struct err e = { 0 };
+    struct hf_tokenizer *t;
+    struct vocab v;
+    check_rc(tekken_parse((struct span){ (const uint8_t *)json, sizeof(json) - 1 }, &t, &e), &e);
+    check_rc(vocab_from_hf(t, &(struct vocab_hints){ 0, -1, -1, -1 }, &v, &e), &e);
+    assert_int_equal(v.n_merges, ARRAY_LEN(want));
+    for (size_t i = 0; i < ARRAY_LEN(want); i++) assert_true(str_eqz(v.merge[i], want[i]));
+    vocab_fini(&v);
+    hf_tokenizer_close(t);
+}
+
 static void check_refused(const char *json, const char *word) {
     struct err e = { 0 };
     struct hf_tokenizer *t;
@@ -145,6 +162,7 @@ int main(void) {
         cmocka_unit_test(record),
         cmocka_unit_test(ids_are_mistrals),
         cmocka_unit_test(specials_of_a_list),
+        cmocka_unit_test(merges_of_ranks),
         cmocka_unit_test(refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

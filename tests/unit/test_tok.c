@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/rng.h"
 #include "text/bytes.h"
+#include "text/charsmap.h"
 #include "text/merge.h"
 #include "text/nfc.h"
 #include "text/pretok.h"
@@ -471,6 +472,62 @@ static void spm_merges_across_spaces(void **state) {
     vocab_fini(&v);
 }
 
+/* Scores by hand: what is unknown costs the worst score, -9, and 10 more. */
+static void unigram_rules(void **state) {
+    (void)state;
+    static const struct row rows[] = {
+        { TOKEN_UNKNOWN, "<unk>" }, { TOKEN_NORMAL, "a" },  { TOKEN_NORMAL, "b" }, /* 0 1 2 */
+        { TOKEN_NORMAL, "ab" },     { TOKEN_NORMAL, "xa" }, { TOKEN_NORMAL, "c" }, /* 3 4 5 */
+        { TOKEN_NORMAL, "cc" },     { TOKEN_UNUSED, "abc" },                       /* 6 7 */
+    };
+    static const float scores[] = { 0, -4, -9, -1, -9, -2, -4, 0 };
+    struct vocab v;
+    struct tok *t;
+    struct err e = { 0 };
+    make_vocab(&v, VOCAB_UNIGRAM, rows, ARRAY_LEN(rows));
+    memcpy(v.score, scores, sizeof(scores));
+    v.unk = 0;
+    check_rc(tok_open(&v, &t, &e), &e);
+    check_ids(t, STR("abab"), 0, "3 3");
+    check_ids(t, STR("ba"), 0, "2 1");
+    check_ids(t, STR("xab"), 0, "4 2"); /* -9 - 9 against -19 - 1 */
+    check_ids(t, STR("xxab"), 0, "0 4 2");
+    check_ids(t, STR("xyab"), 0, "0 3"); /* one unknown token for the run */
+    check_ids(t, STR("cc"), 0, "6"); /* -4 against -2 - 2: the first that was found stays */
+    check_ids(t, STR("abc"), 0, "3 5"); /* unused pieces are not for texts */
+    tok_close(t);
+    vocab_fini(&v);
+}
+
+/* A table of replacements by hand: "a" to "x", "ab" to "yz". The children of a node stand in a block of 256 units. */
+static void longest_replacement_counts(void **state) {
+    (void)state;
+    enum { ROOT = 256, A = 512, AB = 768, N = 1024 };
+    struct { uint32_t bytes, unit[N]; char texts[5]; } table = { .bytes = 4 * N, .texts = { 'x', 0, 'y', 'z', 0 } };
+    const uint32_t leaf = 1u << 31, has_leaf = 1u << 8;
+    table.unit[0] = ROOT << 10;
+    table.unit[ROOT ^ 'a'] = (uint32_t)(ROOT ^ 'a' ^ A) << 10 | has_leaf | 'a';
+    table.unit[A] = leaf | 0;
+    table.unit[A ^ 'b'] = (uint32_t)(A ^ 'b' ^ AB) << 10 | has_leaf | 'b';
+    table.unit[AB] = leaf | 2;
+    struct charsmap m;
+    struct str to = { 0 };
+    struct err e = { 0 };
+    check_rc(charsmap_init(&m, (struct str){ (char *)&table, 4 + 4 * N + 5 }, &e), &e);
+    assert_int_equal(charsmap_find(&m, STR("abab"), &to), 2);
+    assert_true(str_eqz(to, "yz"));
+    assert_int_equal(charsmap_find(&m, STR("aab"), &to), 1);
+    assert_true(str_eqz(to, "x"));
+    assert_int_equal(charsmap_find(&m, STR("ba"), &to), 0);
+    /* A text that does not end and a unit beyond the array are no replacements; a trie beyond the bytes is an error. */
+    check_rc(charsmap_init(&m, (struct str){ (char *)&table, 4 + 4 * N + 4 }, &e), &e);
+    assert_int_equal(charsmap_find(&m, STR("ab"), &to), 1);
+    table.unit[ROOT ^ 'a'] = (1u << 20) << 10 | has_leaf | 'a';
+    assert_int_equal(charsmap_find(&m, STR("ab"), &to), 0);
+    table.bytes += 8;
+    assert_int_equal(charsmap_init(&m, (struct str){ (char *)&table, 4 + 4 * N + 5 }, &e), ERR_FORMAT);
+}
+
 /* Words are remembered within a call, but not beyond the stretch of text that they point into. */
 static void many_stretches(void **state) {
     (void)state;
@@ -740,6 +797,8 @@ int main(void) {
         cmocka_unit_test(rules_are_found),
         cmocka_unit_test(spm_rules),
         cmocka_unit_test(spm_merges_across_spaces),
+        cmocka_unit_test(unigram_rules),
+        cmocka_unit_test(longest_replacement_counts),
         cmocka_unit_test(many_stretches),
         cmocka_unit_test(bpe_rules),
         cmocka_unit_test(bytes_survive),
