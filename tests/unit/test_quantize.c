@@ -365,14 +365,14 @@ static void importances_of_other_models_are_refused(void **state) {
 
 static void too_small_says_the_least(void **state) {
     (void)state;
-    struct job_desc d = bpw_job(at("s.gguf"), 2);
+    struct job_desc d = bpw_job(at("s.gguf"), 1.5);
     d.measurement = at("never.json");
-    expect_refusal(&d, ERR_TOO_LARGE, "2.000 bits per weight", "the least is");
+    expect_refusal(&d, ERR_TOO_LARGE, "1.500 bits per weight", "the least is");
     assert_false(os_exists(at("never.json"))); /* at once, not after measuring */
     struct job_result r;
     struct err e;
     unsigned long long least;
-    d = bpw_job(at("s.gguf"), 2);
+    d = bpw_job(at("s.gguf"), 1.5);
     assert_int_equal(job_run(&d, &r, &e), ERR_TOO_LARGE);
     assert_int_equal(sscanf(strstr(e.msg, "the least is"), "the least is %llu bytes", &least), 1);
     /* What it says is nearly enough: the account of a measured choice takes a few hundred bytes. */
@@ -450,8 +450,8 @@ static void wrong_arguments(void **state) {
     d.keep = bad;
     d.n_keep = 1;
     expect_refusal(&d, ERR_USAGE, "Q4_K_M", "not known");
-    d = recipe_job(at("w.gguf"), "IQ1_S");
-    expect_refusal(&d, ERR_UNSUPPORTED, "IQ1_S", "");
+    d = recipe_job(at("w.gguf"), "MXFP4_MOE");
+    expect_refusal(&d, ERR_UNSUPPORTED, "MXFP4_MOE", "");
     d = bpw_job(NULL, 0);
     d.target = JOB_MEASURE_ONLY;
     d.measurement = NULL;
