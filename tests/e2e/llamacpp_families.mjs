@@ -47,7 +47,7 @@ const families = [
     // Its gelu is a table of half floats, and Gemma's scores are divided by the head's size.
     { name: "gemma", limit: 2e-3 }, { name: "gemma2", config: { query_pre_attn_scalar: 24 }, limit: 2e-3 },
     { name: "gemma3", config: { query_pre_attn_scalar: 24 }, limit: 2e-3 },
-    { name: "phi3", config: { sliding_window: null } }, { name: "phi3-longrope" },
+    { name: "phi3", config: { sliding_window: null } }, { name: "phi3-longrope" }, { name: "minimax-m2" },
 ];
 
 const [, , snug, work, ...chosen] = process.argv;

@@ -183,7 +183,7 @@ static struct row {
     { "hunyuan-dense", false },
     { "qwen2", false }, { "qwen2-window", false }, { "qwen3", false }, { "seed-oss", false },
     { "smollm3", false }, { "gemma", false }, { "gemma2", false }, { "gemma3", false },
-    { "phi3", false }, { "phi3-longrope", false }, { "ministral3", false },
+    { "phi3", false }, { "phi3-longrope", false }, { "ministral3", false }, { "minimax-m2", false },
     { "tiny", false },
 };
 struct try { struct row *row; const struct way *way; };

@@ -59,8 +59,8 @@ static void both_spellings_say_the_same(void **state) {
 /* Folders of the reference data with both spellings of the same model. */
 static const char *const folders[] = {
     "cohere", "cohere-qknorm", "cohere2", "ernie4_5", "exaone4", "gemma", "gemma2", "gemma3", "glm4", "granite",
-    "hunyuan-dense", "ministral3", "olmo2", "olmo3", "phi3", "phi3-longrope", "qwen2", "qwen2-window", "qwen3",
-    "seed-oss", "smollm3", "stablelm", "stablelm-12b", "starcoder2",
+    "hunyuan-dense", "minimax-m2", "ministral3", "olmo2", "olmo3", "phi3", "phi3-longrope", "qwen2", "qwen2-window",
+    "qwen3", "seed-oss", "smollm3", "stablelm", "stablelm-12b", "starcoder2",
 };
 
 static void both_spellings_of_all_families(void **state) {
