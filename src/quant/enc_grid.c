@@ -8,9 +8,10 @@
  * minus signs must be even, the cheapest element to turn is part of the costs: every half has a second cost, with one
  * sign turned.
  *
- * The search: (1) try a grid of scales around the root mean square of the weights, keep the best, refit it by least
- * squares and look once more; (2) choose d among candidates by the parabolas that this gives, s being the nearest
- * integers; (3) alternate exact steps while the error falls: every s against its neighbours, d by least squares. */
+ * The search: (1) find a good scale for each sub-block, roughly as if every element could take the nearest level, then
+ * by the points around it, and refit it by least squares; (2) choose d among candidates by the parabolas that this
+ * gives, s being the nearest integers; (3) twice: every s against its neighbours, d by least squares. A third time
+ * gains nothing that five digits show. */
 #include "quant/enc_tile.h"
 
 enum {
@@ -54,7 +55,7 @@ struct halves { vec cost[MAX_HALVES][WIDE], turned[MAX_HALVES][WIDE]; };
 /* Costs of points in each lane at one scale a lane. [1]: with a sign turned, or shifted down. */
 struct lane_costs { float cost[2][MAX_GROUPS]; };
 /* The points that have them. */
-struct lane_points { float at[2][MAX_GROUPS]; };
+struct lane_points { int at[2][MAX_GROUPS]; };
 
 static ALWAYS_INLINE bool has_shift(const struct grid_type *k) { return k->rule >= SHIFT_EACH; }
 static ALWAYS_INLINE int halves_of(const struct grid_type *k) { return k->len == 8 ? 81 : 64; }
@@ -97,11 +98,23 @@ static ALWAYS_INLINE void half_costs(const struct tile *t, int b, int first, con
         }
 }
 
-/* The least cost of any point; turned: with one sign turned. */
-static ALWAYS_INLINE void least(const struct halves *low, const struct halves *high, vec *best, vec *turned,
-                                const struct grid_type *k) {
+/* The least cost of any point, and the number of its upper half. */
+struct least { vec cost[WIDE], row[WIDE]; };
+
+static ALWAYS_INLINE void take(struct least *l, int i, vec cost, int row) {
+    vec better = vec_above(l->cost[i], cost);
+    l->cost[i] = vec_min(cost, l->cost[i]);
+    l->row[i] = vec_pick(better, vec_all((float)row), l->row[i]);
+}
+
+/* Looks at all points. best[1]: with one sign turned. */
+static ALWAYS_INLINE void least_of_all(const struct halves *low, const struct halves *high, struct least best[2],
+                                       const struct grid_type *k) {
     const uint8_t *at = k->grid->low;
-    for (int i = 0; i < WIDE; i++) best[i] = turned[i] = vec_all(INFINITY);
+    for (int i = 0; i < WIDE; i++) {
+        best[0].cost[i] = best[1].cost[i] = vec_all(INFINITY);
+        best[0].row[i] = best[1].row[i] = vec_all(0);
+    }
     for (int h = 0; h < halves_of(k); h++) {
         const uint8_t *end = k->grid->low + k->grid->first[h + 1];
         if (at == end) continue;
@@ -116,66 +129,60 @@ static ALWAYS_INLINE void least(const struct halves *low, const struct halves *h
                 if (k->rule == SIGNS_EVEN) m_turned[i] = vec_min(m_turned[i], low->turned[*at][i]);
             }
         for (int i = 0; i < WIDE; i++) {
-            best[i] = vec_min(best[i], m[i] + high->cost[h][i]);
+            take(&best[0], i, m[i] + high->cost[h][i], h);
             if (k->rule != SIGNS_EVEN) continue;
-            turned[i] = vec_min(turned[i], vec_min(m_turned[i] + high->cost[h][i], m[i] + high->turned[h][i]));
+            take(&best[1], i, vec_min(m_turned[i] + high->cost[h][i], m[i] + high->turned[h][i]), h);
         }
     }
 }
 
-struct least_at { vec cost, at; };
-
-static ALWAYS_INLINE void take(struct least_at *l, vec cost, vec at) {
-    vec better = vec_above(l->cost, cost);
-    l->cost = vec_min(cost, l->cost);
-    l->at = vec_pick(better, at, l->at);
+static ALWAYS_INLINE float in_lane(const vec *costs, int lane) {
+    float v;
+    memcpy(&v, (const char *)costs + (size_t)lane * sizeof v, sizeof v);
+    return v;
 }
 
-/* As `least`, and which point it is. */
-static ALWAYS_INLINE void least_at(const struct halves *low, const struct halves *high, struct least_at *best,
-                                   struct least_at *turned, const struct grid_type *k) {
-    const struct least_at none = { vec_all(INFINITY), vec_all(0) };
-    for (int i = 0; i < WIDE; i++) best[i] = turned[i] = none;
-    for (int h = 0, p = 0; h < halves_of(k); h++) {
-        struct least_at m[WIDE], m_turned[WIDE];
-        for (int i = 0; i < WIDE; i++) m[i] = m_turned[i] = none;
-        for (; p < k->grid->first[h + 1]; p++)
-            for (int i = 0; i < WIDE; i++) {
-                take(&m[i], low->cost[k->grid->low[p]][i], vec_all((float)p));
-                if (k->rule == SIGNS_EVEN) take(&m_turned[i], low->turned[k->grid->low[p]][i], vec_all((float)p));
-            }
-        for (int i = 0; i < WIDE; i++) {
-            take(&best[i], m[i].cost + high->cost[h][i], m[i].at);
-            if (k->rule != SIGNS_EVEN) continue;
-            take(&turned[i], m[i].cost + high->turned[h][i], m[i].at);
-            take(&turned[i], m_turned[i].cost + high->cost[h][i], m_turned[i].at);
+/* Which point of its row has the least cost in a lane. */
+static ALWAYS_INLINE int point_of_row(const struct halves *low, const struct halves *high, int row, int lane,
+                                      bool turned, const struct grid_type *k) {
+    const float upper = in_lane(high->cost[row], lane), upper_turned = turned ? in_lane(high->turned[row], lane) : 0;
+    float least = INFINITY;
+    int best = k->grid->first[row];
+    for (int p = best; p < k->grid->first[row + 1]; p++) {
+        float cost = in_lane(low->cost[k->grid->low[p]], lane);
+        if (turned) {
+            float a = in_lane(low->turned[k->grid->low[p]], lane) + upper, b = cost + upper_turned;
+            cost = b < a ? b : a;
         }
+        if (cost < least) least = cost, best = p;
     }
+    return best;
 }
 
 /* Costs, and with `points` also which points, of all lanes at their scales. */
 static ALWAYS_INLINE void search_points(const struct tile *t, const float *scale, struct lane_costs *out,
                                         struct lane_points *points, const struct grid_type *k) {
+    const int kinds = k->rule == SIGNS_EVEN ? 2 : 1;
     for (int b = 0; b < k->lanes; b += WIDE * VEC)
         for (int variant = 0; variant <= has_shift(k); variant++) {
             const float shift = has_shift(k) ? variant ? -0.125f : 0.125f : 0;
             struct halves low, high;
+            struct least best[2];
             for (int i = 0; i < WIDE; i++) {
                 vec value[MAX_LEVELS], l = vec_load(scale + b + i * VEC);
                 for (int v = 0; v < k->levels; v++) value[v] = l * ((float)k->grid->level[v] + shift);
                 half_costs(t, b + i * VEC, 0, value, i, &low, k);
                 half_costs(t, b + i * VEC, k->len / 2, value, i, &high, k);
             }
-            vec best[WIDE], turned[WIDE];
-            struct least_at best_at[WIDE], turned_at[WIDE];
-            if (points) least_at(&low, &high, best_at, turned_at, k);
-            else least(&low, &high, best, turned, k);
-            for (int i = 0, at = b; i < WIDE; i++, at += VEC) {
-                vec_store(out->cost[variant] + at, points ? best_at[i].cost : best[i]);
-                if (points) vec_store(points->at[variant] + at, best_at[i].at);
-                if (k->rule != SIGNS_EVEN) continue;
-                vec_store(out->cost[1] + at, points ? turned_at[i].cost : turned[i]);
-                if (points) vec_store(points->at[1] + at, turned_at[i].at);
+            least_of_all(&low, &high, best, k);
+            for (int kind = 0; kind < kinds; kind++) {
+                float row[WIDE * VEC];
+                for (int i = 0; i < WIDE; i++) {
+                    vec_store(out->cost[variant + kind] + b + i * VEC, best[kind].cost[i]);
+                    vec_store(row + i * VEC, best[kind].row[i]);
+                }
+                for (int lane = 0; points && lane < WIDE * VEC; lane++)
+                    points->at[variant + kind][b + lane] = point_of_row(&low, &high, (int)row[lane], lane, kind, k);
             }
         }
 }
@@ -293,38 +300,87 @@ static ALWAYS_INLINE void load_weights(struct weights *w, const float *x, const 
     for (int i = 0; i < TILE; i += VEC) vec_store(w->t.x + i, vec_abs(vec_load(w->t.x + i)));
 }
 
+/* What the lanes cost if every element could take the level nearest to it: a rough idea of which scales are good. */
+static ALWAYS_INLINE void rough_costs(const struct tile *t, const float *scale, float *cost,
+                                      const struct grid_type *k) {
+    for (int b = 0; b < k->lanes; b += VEC) {
+        vec l = vec_load(scale + b), least_sum = vec_all(INFINITY);
+        for (int variant = 0; variant <= has_shift(k); variant++) {
+            const float shift = has_shift(k) ? variant ? -0.125f : 0.125f : 0;
+            vec sum = vec_all(0);
+            for (int e = 0; e < k->len; e++) {
+                vec x = vec_load(t->x + e * k->lanes + b), d = vec_all(INFINITY);
+                for (int v = 0; v < k->levels; v++) d = vec_min(d, vec_abs(x - l * ((float)k->grid->level[v] + shift)));
+                sum += vec_load(t->w + e * k->lanes + b) * d * d;
+            }
+            least_sum = vec_min(least_sum, sum);
+        }
+        vec_store(cost + b, least_sum);
+    }
+}
+
 /* The best real scale of each sub-block and its parabola. */
 struct fit { float scale[MAX_LANES], xv[MAX_LANES], vv[MAX_LANES]; };
 
-static ALWAYS_INLINE void fit_subs(const struct weights *w, const float *x, const float *weight, struct fit *f,
-                                   const struct grid_type *k) {
+/* The weighted root mean square of each sub-block. */
+static ALWAYS_INLINE void rms_of(const float *x, const float *weight, float *rms, const struct grid_type *k) {
     const int len = TILE / k->subs;
-    float first[MAX_LANES], trial[MAX_LANES], cost[MAX_LANES], best[MAX_LANES];
     for (int s = 0; s < k->subs; s++) {
         float xx = 0, sum = 0;
         for (int i = s * len; i < (s + 1) * len; i++) {
             xx += weight[i] * x[i] * x[i];
             sum += weight[i];
         }
-        first[s] = sqrtf(xx / sum) * k->from;
-        f->scale[s] = 0;
+        rms[s] = sqrtf(xx / sum);
+    }
+}
+
+/* The best of a wide range of scales by their rough costs. */
+static ALWAYS_INLINE void rough_scales(const struct weights *w, const float *rms, float *out,
+                                       const struct grid_type *k) {
+    const int lanes = k->lanes / k->subs;
+    float trial[MAX_LANES], least[MAX_LANES], scale[MAX_GROUPS], cost[MAX_GROUPS];
+    for (int s = 0; s < k->subs; s++) {
+        trial[s] = out[s] = rms[s] * k->from;
+        least[s] = INFINITY;
+    }
+    for (int i = 0; i < k->steps; i++) {
+        spread(trial, scale, k);
+        rough_costs(&w->t, scale, cost, k);
+        for (int s = 0; s < k->subs; s++) {
+            float sum = 0;
+            for (int b = s * lanes; b < (s + 1) * lanes; b++) sum += cost[b];
+            if (sum < least[s]) least[s] = sum, out[s] = trial[s];
+            trial[s] *= k->step;
+        }
+    }
+}
+
+/* Around the rough scale, rather above it since points are fewer far out, the exact costs decide. Before that the scale
+ * at which all weights are as small as elements are: equal weights are exact there, and every grid has that point. */
+static ALWAYS_INLINE void fit_subs(const struct weights *w, const float *x, const float *weight, struct fit *f,
+                                   const struct grid_type *k) {
+    enum { BELOW = 2, ABOVE = 5 };
+    float rms[MAX_LANES], first[MAX_LANES], trial[MAX_LANES], cost[MAX_LANES], best[MAX_LANES];
+    rms_of(x, weight, rms, k);
+    rough_scales(w, rms, first, k);
+    for (int s = 0; s < k->subs; s++) {
+        trial[s] = f->scale[s] = rms[s] / fabsf((float)k->grid->level[0]);
         best[s] = INFINITY;
     }
-    float factor = 1;
-    for (int i = 0; i < k->steps; i++, factor *= k->step) {
-        for (int s = 0; s < k->subs; s++) trial[s] = first[s] * factor;
+    for (int i = -BELOW; i <= ABOVE + 1; i++) {
         sub_costs(w, trial, cost, k);
-        for (int s = 0; s < k->subs; s++)
+        for (int s = 0; s < k->subs; s++) {
             if (cost[s] < best[s]) best[s] = cost[s], f->scale[s] = trial[s];
+            trial[s] = first[s] * (1 + 0.1f * (float)i);
+        }
     }
     struct chosen c;
-    for (int round = 0; round < 2; round++) {
-        choose_points(w, f->scale, &c, k);
-        for (int s = 0; s < k->subs; s++) {
-            f->xv[s] = c.xv[s];
-            f->vv[s] = c.vv[s];
-            f->scale[s] = c.vv[s] > 0 ? c.xv[s] / c.vv[s] : 0;
-        }
+    choose_points(w, f->scale, &c, k);
+    for (int s = 0; s < k->subs; s++) {
+        f->xv[s] = c.xv[s];
+        f->vv[s] = c.vv[s];
+        f->scale[s] = c.vv[s] > 0 ? c.xv[s] / c.vv[s] : 0;
     }
 }
 
@@ -335,22 +391,23 @@ static ALWAYS_INLINE float nearest_s(float scale, float inv, const struct grid_t
     return clamp(nearbyintf(scale * inv - 0.5f), 0, k->scale_top);
 }
 
-/* The d whose integer scales fit the sub-blocks' parabolas best: the largest scale is put at each of many places. */
+/* The d whose integer scales fit the sub-blocks' parabolas best: the largest scale is put at each of many places.
+ * Halves near the least are far apart, so d is rounded before it is judged. */
 static ALWAYS_INLINE struct choice choose_d(const struct fit *f, const struct grid_type *k) {
     enum { TRIES = 32 };
     struct choice best = { 0 };
-    float end = 0, best_gain = 0;
+    float end = 0, least = 0;
     for (int s = 0; s < k->subs; s++) end = f->scale[s] > end ? f->scale[s] : end;
     for (int i = 0; i < TRIES; i++) {
         float inv = (k->scale_top + 0.5f) * (1.1f - 0.6f * (float)i / TRIES) * inverse(end), num = 0, den = 0;
         for (int s = 0; s < k->subs; s++) {
-            float u = nearest_s(f->scale[s], inv, k) + 0.5f;
+            float u = k->unit * (nearest_s(f->scale[s], inv, k) + 0.5f);
             num += u * f->xv[s];
             den += u * u * f->vv[s];
         }
-        if (den > 0 && num > 0 && num * num > best_gain * den) best_gain = num * num / den, best.d = num / den;
+        float d = half_rounded(den > 0 && num > 0 ? num / den : 0), cost = d * (d * den - 2 * num);
+        if (cost < least) least = cost, best.d = d;
     }
-    best.d = half_rounded(best.d / k->unit);
     float inv = inverse(best.d * k->unit);
     for (int s = 0; s < k->subs; s++) best.s[s] = nearest_s(f->scale[s], inv, k);
     return best;
@@ -398,7 +455,7 @@ static ALWAYS_INLINE void search_grid(const float *x, const float *weight, uint8
         fit_subs(&w, x, weight, &f, k);
         struct choice c = choose_d(&f, k);
         float error = INFINITY;
-        for (int round = 0; round < 4; round++) {
+        for (int round = 0; round < 2; round++) {
             best_neighbours(&w, &c, 1, k);
             if (!(c.error < error)) break;
             error = c.error;
@@ -416,16 +473,16 @@ static ALWAYS_INLINE void search_grid(const float *x, const float *weight, uint8
         search_grid(x, w, out, n, &type);                                                        \
     }
 SEARCH(iq1_s, iq1_grid, .rule = SHIFT_SCALE, .len = 8, .levels = 3, .lanes = 32, .subs = 8, .unit = 2,
-       .scale_top = 7, .from = 0.5f, .step = 1.2f, .steps = 13, .block_bytes = 50)
+       .scale_top = 7, .from = 0.5f, .step = 1.2f, .steps = 14, .block_bytes = 50)
 SEARCH(iq1_m, iq1_grid, .rule = SHIFT_EACH, .len = 8, .levels = 3, .lanes = 32, .subs = 16, .unit = 2,
-       .scale_top = 7, .from = 0.5f, .step = 1.2f, .steps = 13, .block_bytes = 56)
+       .scale_top = 7, .from = 0.5f, .step = 1.2f, .steps = 14, .block_bytes = 56)
 SEARCH(iq2_xxs, iq2_xxs_grid, .rule = SIGNS_EVEN, .len = 8, .levels = 3, .lanes = 32, .subs = 8, .unit = 0.25f,
-       .scale_top = 15, .from = 0.025f, .step = 1.2f, .steps = 10, .block_bytes = 66)
+       .scale_top = 15, .from = 0.02f, .step = 1.2f, .steps = 11, .block_bytes = 66)
 SEARCH(iq2_xs, iq2_xs_grid, .rule = SIGNS_EVEN, .len = 8, .levels = 3, .lanes = 32, .subs = 16, .unit = 0.25f,
-       .scale_top = 15, .from = 0.025f, .step = 1.2f, .steps = 10, .block_bytes = 74)
+       .scale_top = 15, .from = 0.02f, .step = 1.2f, .steps = 11, .block_bytes = 74)
 SEARCH(iq2_s, iq2_s_grid, .rule = SIGNS_FREE, .len = 8, .levels = 3, .lanes = 32, .subs = 16, .unit = 0.25f,
-       .scale_top = 15, .from = 0.025f, .step = 1.2f, .steps = 10, .block_bytes = 82)
+       .scale_top = 15, .from = 0.02f, .step = 1.2f, .steps = 11, .block_bytes = 82)
 SEARCH(iq3_xxs, iq3_xxs_grid, .rule = SIGNS_EVEN, .len = 4, .levels = 8, .lanes = 64, .subs = 8, .unit = 0.5f,
-       .scale_top = 15, .from = 0.017f, .step = 1.2f, .steps = 16, .block_bytes = 98)
+       .scale_top = 15, .from = 0.015f, .step = 1.2f, .steps = 16, .block_bytes = 98)
 SEARCH(iq3_s, iq3_s_grid, .rule = SIGNS_FREE, .len = 4, .levels = 8, .lanes = 64, .subs = 8, .unit = 2,
-       .scale_top = 15, .from = 0.07f, .step = 1.2f, .steps = 16, .block_bytes = 110)
+       .scale_top = 15, .from = 0.06f, .step = 1.2f, .steps = 16, .block_bytes = 110)
