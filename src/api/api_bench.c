@@ -58,7 +58,10 @@ static double ops_per_token(const struct engine *en) {
     double weights = 0;
     for (uint32_t i = 0; i < en->model->n_weights; i++) {
         const struct weight *w = &en->model->weights[i];
-        if (slot_info(w->slot)->matrix && slot_info(w->slot)->per_block) weights += (double)w->ne[0] * (double)w->ne[1];
+        const struct slot_info *s = slot_info(w->slot);
+        double n = (double)(w->ne[0] * model_weight_rows(w));
+        if (s->experts) n *= (double)en->model->hp.n_expert_used / en->model->hp.n_expert;
+        if (s->matrix && s->per_block) weights += n;
     }
     return 2 * weights;
 }

@@ -127,13 +127,19 @@ struct piece {
 
 static void encode_task(void *arg, size_t begin, size_t end, unsigned thread) {
     struct piece *p = arg;
-    struct encoder_input in = { .importance = p->t->importance, .plain = p->plain };
     struct err *e = &p->errs[begin / p->rows_per_task];
     float *x = p->floats + begin * p->n_in;
     (void)thread;
     model_read_rows(p->t->w, p->first + begin, end - begin, x);
-    e->code = encode_rows(p->t->type, x, end - begin, p->n_in, &in, p->bytes + begin * p->row_bytes, e);
-    err_where(e, e->code, "rows from %llu on", (unsigned long long)(p->first + begin)); /* encode_rows counts from 0 */
+    for (size_t r = begin, n; r < end && !e->code; r += n) { /* what lies in one matrix of a stack at once */
+        uint64_t row = p->first + r, n_out = p->t->w->ne[1], in_matrix = row % n_out;
+        const float *importance = p->t->importance;
+        struct encoder_input in = { .importance = importance ? importance + row / n_out * p->n_in : NULL,
+                                    .plain = p->plain };
+        n = min_u64(end - r, n_out - in_matrix);
+        e->code = encode_rows(p->t->type, p->floats + r * p->n_in, n, p->n_in, &in, p->bytes + r * p->row_bytes, e);
+        err_where(e, e->code, "rows from %llu on", (unsigned long long)row); /* encode_rows counts from 0 */
+    }
 }
 
 /* Encodes the rows of one piece; the first error in the order of rows wins, whichever thread met it first. */

@@ -15,7 +15,7 @@ struct export_tensor {
     const struct weight *w;  /* NULL: made here (rope_freqs) */
     const float *data;       /* then its values */
     enum qtype type;
-    const float *importance; /* (ne[0]) or NULL; borrowed until the export is closed */
+    const float *importance; /* (n_in), of a stack (n_mat, n_in), or NULL; borrowed until the export is closed */
 };
 
 struct export {

@@ -12,9 +12,9 @@ enum err_code importance_take(const struct imatrix *m, struct arena *mem, struct
     const struct imatrix_entry *entry = imatrix_find(m, t->name);
     *found = entry != NULL;
     if (!entry) return ERR_NONE;
-    float *a = arena_alloc(mem, (size_t)t->ne[0], sizeof *a);
-    if (!a) return err_no_memory(e, t->ne[0] * sizeof *a);
-    TRY(imatrix_means(entry, t->ne[0], 1, a, e));
+    float *a = arena_alloc(mem, (size_t)(t->ne[0] * t->ne[2]), sizeof *a);
+    if (!a) return err_no_memory(e, t->ne[0] * t->ne[2] * sizeof *a);
+    TRY(imatrix_means(entry, t->ne[0], t->ne[2], a, e));
     t->importance = a;
     return ERR_NONE;
 }
@@ -36,16 +36,19 @@ enum err_code importance_take_all(const struct imatrix *m, struct measurement *t
     return ERR_NONE;
 }
 
-static enum err_code fill(struct imatrix *out, const struct measurement *m, float *count, struct err *e) {
+static enum err_code fill(struct imatrix *out, const struct measurement *m, float count, struct err *e) {
     out->entries = arena_alloc(&out->mem, m->n_tensors, sizeof *out->entries);
     if (!out->entries) return err_no_memory(e, m->n_tensors * sizeof *out->entries);
     for (size_t i = 0; i < m->n_tensors; i++) {
         const struct measured_tensor *t = &m->tensors[i];
         if (!t->importance) continue;
-        float *sums = arena_alloc(&out->mem, (size_t)t->ne[0], sizeof *sums);
-        if (!sums) return err_no_memory(e, t->ne[0] * sizeof *sums);
-        for (uint64_t j = 0; j < t->ne[0]; j++) sums[j] = t->importance[j] * *count;
-        out->entries[out->n_entries++] = (struct imatrix_entry){ t->name, t->ne[0], 1, sums, count };
+        uint64_t n = t->ne[0] * t->ne[2];
+        float *sums = arena_alloc(&out->mem, (size_t)n, sizeof *sums);
+        float *counts = arena_alloc(&out->mem, (size_t)t->ne[2], sizeof *counts);
+        if (!sums || !counts) return err_no_memory(e, n * sizeof *sums);
+        for (uint64_t j = 0; j < n; j++) sums[j] = t->importance[j] * count;
+        for (uint64_t x = 0; x < t->ne[2]; x++) counts[x] = count;
+        out->entries[out->n_entries++] = (struct imatrix_entry){ t->name, n, t->ne[2], sums, counts };
     }
     return ERR_NONE;
 }
@@ -54,7 +57,7 @@ enum err_code importance_write(const struct measurement *m, float count, const c
     struct str source = str_of(m->settings.source);
     struct imatrix out = { .datasets = &source, .n_datasets = 1, .n_chunks = m->settings.rows,
                            .chunk_length = m->settings.length };
-    enum err_code rc = fill(&out, m, &count, e);
+    enum err_code rc = fill(&out, m, count, e);
     if (!rc) rc = imatrix_write(&out, path, e);
     arena_fini(&out.mem);
     return rc;

@@ -68,7 +68,7 @@ static enum err_code replace(struct joint *j, struct block_runner *r, size_t i, 
         return err_set(e, ERR_INTERNAL, "%s cannot become %s", w->name, qtype_name(j->types[i]));
     j->encoded[i] = mem_alloc(row_bytes, model_weight_rows(w));
     if (!j->encoded[i]) return err_no_memory(e, row_bytes * model_weight_rows(w));
-    TRY(measuring_step(j->k, "comparing", (double)w->ne[0] * (double)w->ne[1] * ENCODE_COST, e));
+    TRY(measuring_step(j->k, "comparing", (double)measured_weights(&j->k->m->tensors[i]) * ENCODE_COST, e));
     TRY(weight_encode(j->k->pool, w, j->types[i], j->k->m->tensors[i].importance, j->encoded[i], e));
     return block_replace(r, w->slot, w->layer, j->types[i], j->encoded[i], e);
 }
@@ -148,7 +148,7 @@ static enum err_code run_head(struct joint *j, double *kld, struct err *e) {
 double joint_work(const struct measuring *k) {
     const struct measured_settings *s = &k->m->settings;
     double all = 0, blocks = 0;
-    for (size_t i = 0; i < k->m->n_tensors; i++) all += (double)k->m->tensors[i].ne[0] * (double)k->m->tensors[i].ne[1];
+    for (size_t i = 0; i < k->m->n_tensors; i++) all += (double)measured_weights(&k->m->tensors[i]);
     for (uint32_t layer = 0; layer < k->en->model->hp.n_layer; layer++) blocks += measuring_block_weights(k, layer);
     return all * ENCODE_COST + 2 * blocks * s->probe_rows * s->probe_length;
 }

@@ -37,12 +37,17 @@ static bool in_block(const struct weight *w, uint32_t layer) {
     return slot_info(w->slot)->per_block && w->layer == layer;
 }
 
-static double weights_of(const struct measured_tensor *t) { return (double)t->ne[0] * (double)t->ne[1]; }
+/* Weights of a matrix that a token meets. */
+static double met_weights(const struct measuring *k, size_t i) {
+    const struct hparams *hp = &k->en->model->hp;
+    double n = (double)measured_weights(&k->m->tensors[i]);
+    return slot_info(k->weights[i]->slot)->experts ? n * hp->n_expert_used / hp->n_expert : n;
+}
 
 double measuring_block_weights(const struct measuring *k, uint32_t layer) {
     double n = 0;
     for (size_t i = 0; i < k->m->n_tensors; i++)
-        if (in_block(k->weights[i], layer)) n += weights_of(&k->m->tensors[i]);
+        if (in_block(k->weights[i], layer)) n += met_weights(k, i);
     return n;
 }
 
@@ -72,10 +77,10 @@ static enum err_code take_importance(struct measuring *k, struct measured_tensor
     bool found = false;
     if (k->o->imatrix) TRY(importance_take(k->o->imatrix, &k->m->mem, t, &found, e));
     if (found) return ERR_NONE;
-    float *a = arena_alloc(&k->m->mem, t->ne[0], sizeof *a);
-    if (!a) return err_no_memory(e, t->ne[0] * sizeof *a);
+    float *a = arena_alloc(&k->m->mem, t->ne[0] * t->ne[2], sizeof *a);
+    if (!a) return err_no_memory(e, t->ne[0] * t->ne[2] * sizeof *a);
     t->importance = a;
-    if (stats_importance(s, a)) return ERR_NONE;
+    if (stats_importance(s, t->ne[2], a)) return ERR_NONE;
     return err_where(e, err_set(e, ERR_FORMAT, "its inputs overflow: the model is damaged"), "%s", t->name);
 }
 
@@ -102,28 +107,47 @@ static enum err_code try_types(struct measuring *k, size_t i, const struct stats
     return journal_keep_tries(k->journal, t, e);
 }
 
-/* s: its inputs, NULL for an embedding that is no head. */
+/* s: statistics of each of its matrices, NULL for an embedding that is no head. */
 static enum err_code measure_matrix(struct measuring *k, size_t i, const struct stats *s, struct err *e) {
     struct measured_tensor *t = &k->m->tensors[i];
     if (s) TRY(take_importance(k, t, s, e));
     if (k->o->importances_only) return ERR_NONE;
     TRY(try_types(k, i, s, e));
     for (size_t j = 0; k->o->on_try && j < t->n_tries; j++) k->o->on_try(k->o->user, t, &t->tries[j]);
-    return measuring_step(k, "trying types", weights_of(t) * ENCODE_COST, e);
+    return measuring_step(k, "trying types", (double)measured_weights(t) * ENCODE_COST, e);
 }
 
 /* --- Passing the states --- */
 
-struct tapped { struct stats by_slot[SLOT_COUNT]; uint64_t length; };
+/* Statistics of a matrix, or of each matrix of a stack. */
+struct inputs { struct stats *of; uint64_t n; };
+struct tapped { struct inputs by_slot[SLOT_COUNT]; };
 
-static void add_inputs(void *user, enum slot s, const float *x, uint64_t n_in) {
-    struct tapped *t = user;
-    (void)n_in;
-    if (t->by_slot[s].sum2) stats_add(&t->by_slot[s], x, t->length);
+/* n_tok: tokens that will come. */
+static enum err_code tap(struct tapped *t, const struct weight *w, uint64_t n_tok, struct err *e) {
+    struct inputs *in = &t->by_slot[w->slot];
+    in->of = NEW_ARRAY(struct stats, w->ne[2]);
+    if (!in->of) return err_no_memory(e, w->ne[2] * sizeof *in->of);
+    in->n = w->ne[2];
+    if (in->n == 1) return stats_init(in->of, w->ne[0], n_tok, e);
+    for (uint64_t x = 0; x < in->n; x++) TRY(stats_init_stacked(&in->of[x], w->ne[0], in->n, e));
+    return ERR_NONE;
+}
+
+static void add_inputs(void *user, const struct block_input *b) {
+    struct inputs *in = &((struct tapped *)user)->by_slot[b->slot];
+    if (in->n == 1) stats_add(in->of, b->x, b->n_tok);
+    for (uint64_t i = 0; in->n > 1 && i < b->n_tok * b->n_slot; i++) {
+        uint64_t x = b->ids ? (uint64_t)b->ids[i] : i % b->n_slot;
+        stats_add(&in->of[x], b->x + (b->shared ? i / b->n_slot : i) * b->n_in, 1);
+    }
 }
 
 static void tapped_fini(struct tapped *t) {
-    for (size_t s = 0; s < SLOT_COUNT; s++) stats_fini(&t->by_slot[s]);
+    for (size_t s = 0; s < SLOT_COUNT; s++) {
+        for (uint64_t x = 0; x < t->by_slot[s].n; x++) stats_fini(&t->by_slot[s].of[x]);
+        mem_free(t->by_slot[s].of);
+    }
 }
 
 struct pass {
@@ -135,19 +159,18 @@ struct pass {
 
 static enum err_code pass_block(struct pass *p, uint32_t layer, struct err *e) {
     struct measuring *k = p->k;
-    struct tapped tapped = { .length = k->tokens.length };
+    struct tapped tapped = { 0 };
     enum err_code rc = scan_weights(k, true, layer, e);
     for (size_t i = 0; i < k->m->n_tensors && !rc; i++)
         if (in_block(k->weights[i], layer))
-            rc = stats_init(&tapped.by_slot[k->weights[i]->slot], k->weights[i]->ne[0],
-                            (uint64_t)k->tokens.rows * k->tokens.length, e);
+            rc = tap(&tapped, k->weights[i], (uint64_t)k->tokens.rows * k->tokens.length, e);
     double cost = measuring_block_weights(k, layer) * k->tokens.length;
     for (uint32_t r = 0; r < k->tokens.rows && !rc; r++) {
         rc = block_run(p->runner, layer, p->states + r * p->row, add_inputs, &tapped, e);
         if (!rc) rc = measuring_step(k, "calibrating", cost, e);
     }
     for (size_t i = 0; i < k->m->n_tensors && !rc; i++)
-        if (in_block(k->weights[i], layer)) rc = measure_matrix(k, i, &tapped.by_slot[k->weights[i]->slot], e);
+        if (in_block(k->weights[i], layer)) rc = measure_matrix(k, i, tapped.by_slot[k->weights[i]->slot].of, e);
     tapped_fini(&tapped);
     block_release(p->runner, layer);
     return rc;
@@ -167,7 +190,7 @@ static enum err_code run_head(struct pass *p, struct block_runner *head, uint32_
     enum slot slot = measuring_head(k);
     float *logits = mem_alloc((size_t)piece * k->en->model->hp.n_vocab, sizeof *logits);
     if (!logits) return err_no_memory(e, (uint64_t)piece * k->en->model->hp.n_vocab * sizeof *logits);
-    enum err_code rc = stats_init(&t->by_slot[slot], n_embd, (uint64_t)rows * k->tokens.length, e);
+    enum err_code rc = tap(t, model_weight(k->en->model, slot, 0), (uint64_t)rows * k->tokens.length, e);
     for (uint32_t r = 0; r < rows && !rc; r++) {
         const float *row = p->states + (size_t)r * k->tokens.rows / rows * p->row;
         for (uint32_t at = 0; at < k->tokens.length && !rc; at += piece)
@@ -180,7 +203,7 @@ static enum err_code run_head(struct pass *p, struct block_runner *head, uint32_
 static enum err_code pass_head(struct pass *p, struct err *e) {
     struct measuring *k = p->k;
     uint32_t piece = measuring_head_length(k, k->tokens.length);
-    struct tapped tapped = { .length = piece };
+    struct tapped tapped = { 0 };
     struct block_runner *head;
     TRY(block_open(k->en, piece, &head, e));
     enum err_code rc = run_head(p, head, piece, &tapped, e);
@@ -188,7 +211,7 @@ static enum err_code pass_head(struct pass *p, struct err *e) {
     for (size_t i = 0; i < k->m->n_tensors && !rc; i++) {
         enum slot s = k->weights[i]->slot;
         if (slot_info(s)->per_block) continue;
-        rc = measure_matrix(k, i, s == measuring_head(k) ? &tapped.by_slot[s] : NULL, e);
+        rc = measure_matrix(k, i, s == measuring_head(k) ? tapped.by_slot[s].of : NULL, e);
         model_release(k->weights[i]);
     }
     tapped_fini(&tapped);
@@ -237,7 +260,7 @@ static void take_settings(struct measuring *k) {
 static double all_work(const struct measuring *k) {
     double blocks = 0, all = 0;
     for (uint32_t layer = 0; layer < k->en->model->hp.n_layer; layer++) blocks += measuring_block_weights(k, layer);
-    for (size_t i = 0; i < k->m->n_tensors; i++) all += weights_of(&k->m->tensors[i]);
+    for (size_t i = 0; i < k->m->n_tensors; i++) all += (double)measured_weights(&k->m->tensors[i]);
     double calibrating = blocks * k->tokens.rows * k->tokens.length;
     if (!k->o->importances_only) return calibrating + all * ENCODE_COST + probe_work(k);
     return k->o->mix ? calibrating + joint_work(k) : calibrating;

@@ -23,7 +23,8 @@ static enum err_code identify(struct measurement *m, const struct model *model, 
         const struct weight *w = &model->weights[i];
         if (!slot_info(w->slot)->matrix) continue;
         struct measured_tensor *t = &m->tensors[m->n_tensors++];
-        *t = (struct measured_tensor){ .name = arena_strdup(&m->mem, w->name), .ne = { w->ne[0], w->ne[1] } };
+        *t = (struct measured_tensor){ .name = arena_strdup(&m->mem, w->name),
+                                       .ne = { w->ne[0], w->ne[1], w->ne[2] } };
         if (!t->name) return err_no_memory(e, sizeof w->name);
     }
     return ERR_NONE;
@@ -76,10 +77,10 @@ uint64_t measurement_hash_model(const struct model *m) {
         if (w->slot == SLOT_ROPE_FREQS) continue; /* only in GGUF files, and says nothing that hparams do not */
         h = hash_bytes(h, w->name, strlen(w->name));
         h = hash_bytes(h, w->ne, sizeof w->ne);
-        if (row && slot_info(w->slot)->matrix) {
-            h = hash_matrix(h, w, row);
-        } else if (row) {
-            model_read_rows(w, 0, 1, row);
+        bool matrix = slot_info(w->slot)->matrix;
+        if (row && matrix) h = hash_matrix(h, w, row);
+        for (uint64_t r = 0; row && !matrix && r < model_weight_rows(w); r++) { /* a bias of experts has many */
+            model_read_rows(w, r, 1, row);
             h = hash_bytes(h, row, w->ne[0] * sizeof *row);
         }
     }
@@ -93,7 +94,7 @@ uint64_t measurement_hash_importances(const struct measurement *m) {
     uint64_t h = HASH_START;
     for (size_t i = 0; i < m->n_tensors; i++) {
         const struct measured_tensor *t = &m->tensors[i];
-        if (t->importance) h = hash_bytes(h, t->importance, t->ne[0] * sizeof *t->importance);
+        if (t->importance) h = hash_bytes(h, t->importance, t->ne[0] * t->ne[2] * sizeof *t->importance);
     }
     return h;
 }

@@ -21,15 +21,17 @@ struct measured_probe {
 
 struct measured_tensor {
     const char *name;                    /* GGUF's, "blk.3.attn_q.weight" */
-    uint64_t ne[2];                      /* (n_in, n_out) */
+    uint64_t ne[3];                      /* (n_in, n_out, n_mat): n_mat > 1 for a stack */
     const struct measured_try *tries;    /* ascending in bits per weight: every type that shape and values allow */
     size_t n_tries;
     const struct measured_probe *probes; /* ascending in bits per weight; none where the model has too many blocks to
                                           * probe each: such tensors have the sensitivity of their neighbours */
     size_t n_probes;
     double sensitivity;                  /* nats per squared rfn, > 0 */
-    const float *importance;             /* (ne[0]) E[x_j^2] of the inputs; NULL for an embedding that is no head */
+    const float *importance;             /* (n_mat, n_in) E[x_j^2] of each matrix's inputs; NULL for an embedding that
+                                          * is no head */
 };
+static inline uint64_t measured_weights(const struct measured_tensor *t) { return t->ne[0] * t->ne[1] * t->ne[2]; }
 
 /* How it was measured: two measurements with different settings do not mix. */
 struct measured_settings {

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/num.h"
 #include "base/os.h"
 #include "quant/importance.h"
 #include "quant/measurement_json.h"
@@ -49,9 +50,14 @@ static enum err_code read_importances(struct measurement *m, const bool *has, co
 /* --- JSON --- */
 
 static json_t *json_of_tensor(const struct measured_tensor *t) {
-    return json_pack("{s:s, s:[I, I], s:b, s:f, s:o, s:o}", "name", t->name, "shape", (json_int_t)t->ne[0],
-                     (json_int_t)t->ne[1], "importance", t->importance != NULL, "sensitivity", t->sensitivity, "probes",
-                     json_of_probes(t), "tries", json_of_tries(t));
+    json_t *shape = json_pack("[I, I]", (json_int_t)t->ne[0], (json_int_t)t->ne[1]);
+    if (shape && t->ne[2] > 1 && json_array_append_new(shape, json_integer((json_int_t)t->ne[2]))) {
+        json_decref(shape);
+        shape = NULL;
+    }
+    return json_pack("{s:s, s:o, s:b, s:f, s:o, s:o}", "name", t->name, "shape", shape, "importance",
+                     t->importance != NULL, "sensitivity", t->sensitivity, "probes", json_of_probes(t), "tries",
+                     json_of_tries(t));
 }
 
 static json_t *json_of_measurement(const struct measurement *m) {
@@ -85,9 +91,12 @@ static enum err_code read_tensor(const json_t *v, struct arena *mem, struct meas
     t->name = arena_strdup(mem, name);
     if (!t->name) return err_no_memory(e, sizeof name);
     const json_t *shape = json_object_get(v, "shape");
-    for (size_t i = 0; i < 2; i++) {
+    size_t n_dims = json_array_size(shape);
+    t->ne[2] = 1;
+    for (size_t i = 0; i < max_u64(n_dims, 2); i++) {
         json_int_t n = json_integer_value(json_array_get(shape, i));
-        if (n < 1 || n > UINT32_MAX) return err_set(e, ERR_FORMAT, "\"shape\" of %s must be two whole numbers", name);
+        if (n < 1 || n > UINT32_MAX || i == ARRAY_LEN(t->ne))
+            return err_set(e, ERR_FORMAT, "\"shape\" of %s must be two or three whole numbers", name);
         t->ne[i] = (uint64_t)n;
     }
     *has_importance = json_is_true(json_object_get(v, "importance"));
@@ -136,11 +145,11 @@ static enum err_code read_root(const json_t *root, struct measurement *m, bool *
 static enum err_code check_weight(const struct measured_tensor *t, const struct weight *w, struct err *e) {
     if (!t) return err_set(e, ERR_FORMAT, "it does not know the model's tensor %s: it was made of another model",
                            w->name);
-    if (t->ne[0] == w->ne[0] && t->ne[1] == w->ne[1]) return ERR_NONE;
-    return err_set(e, ERR_FORMAT, "it was made of another model: %s is (%llu, %llu) there and (%llu, %llu) here",
-                   w->name,
-                   (unsigned long long)t->ne[0], (unsigned long long)t->ne[1], (unsigned long long)w->ne[0],
-                   (unsigned long long)w->ne[1]);
+    if (!memcmp(t->ne, w->ne, sizeof t->ne)) return ERR_NONE;
+    const unsigned long long a[] = { t->ne[0], t->ne[1], t->ne[2] }, b[] = { w->ne[0], w->ne[1], w->ne[2] };
+    return err_set(e, ERR_FORMAT,
+                   "it was made of another model: %s is (%llu, %llu, %llu) there and (%llu, %llu, %llu) here", w->name,
+                   a[0], a[1], a[2], b[0], b[1], b[2]);
 }
 
 static enum err_code check_model(const struct measurement *m, const struct model *model, struct err *e) {

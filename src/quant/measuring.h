@@ -24,7 +24,7 @@ enum { ENCODE_COST = 4000 };
 
 /* Adds to the work done and reports it; ERR_INTERRUPTED if it shall end. */
 enum err_code measuring_step(struct measuring *k, const char *what, double cost, struct err *e);
-/* Weights of all matrices of block `layer`. */
+/* Weights of block `layer` that a token meets: of experts, those of the chosen ones. */
 double measuring_block_weights(const struct measuring *k, uint32_t layer);
 /* The slot that serves as head. */
 static inline enum slot measuring_head(const struct measuring *k) {

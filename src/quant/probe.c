@@ -87,8 +87,7 @@ static void add_work(const struct measuring *k, double *encoding, double *passin
         uint32_t stage = stage_of(k, i);
         bool block = stage && stage <= k->en->model->hp.n_layer;
         if (block && !is_probed_layer(k, stage - 1)) continue;
-        *encoding += ARRAY_LEN(probe_bpw) * (double)k->m->tensors[i].ne[0] * (double)k->m->tensors[i].ne[1] *
-                     ENCODE_COST;
+        *encoding += ARRAY_LEN(probe_bpw) * (double)measured_weights(&k->m->tensors[i]) * ENCODE_COST;
         *passing += ARRAY_LEN(probe_bpw) * weights_behind(k, stage) * probe_tokens(k);
     }
 }
@@ -190,7 +189,7 @@ static enum err_code probe_open(struct probe *p, struct err *e) {
     for (size_t i = 0; i < p->n_jobs; i++) {
         const struct weight *w = p->k->weights[p->jobs[i].tensor];
         qtype_row_bytes(p->jobs[i].type, w->ne[0], &bytes);
-        if (bytes * w->ne[1] > largest) largest = bytes * w->ne[1];
+        largest = max_u64(largest, bytes * model_weight_rows(w));
     }
     p->ids = mem_alloc((size_t)p->rows * p->length, sizeof *p->ids);
     p->ref = mem_alloc(p->states, sizeof *p->ref);
@@ -246,7 +245,7 @@ static enum err_code spawn(struct probe *p, struct job *j, uint32_t stage, struc
     struct copy *c = &p->copies[p->n_copies++];
     c->job = j;
     const struct measured_tensor *t = &p->k->m->tensors[j->tensor];
-    TRY(measuring_step(p->k, "probing", (double)t->ne[0] * (double)t->ne[1] * ENCODE_COST, e));
+    TRY(measuring_step(p->k, "probing", (double)measured_weights(t) * ENCODE_COST, e));
     memcpy(c->x, p->ref, p->states * sizeof *c->x);
     if (stage > p->k->en->model->hp.n_layer) return ERR_NONE; /* a head: it works on the reference's states */
     enum err_code rc = replace(p, p->blocks, j, e);

@@ -1,8 +1,8 @@
 /* One matrix: scanned, encoded, tried. See tries.h.
  *
- * The work is cut into pieces of rows whose size follows from the shape alone; each piece writes results of its own,
- * which are added up in order. Products with the sampled inputs are OpenBLAS's, one piece a call, single-threaded
- * within a call. */
+ * The work is cut into pieces of rows whose size follows from the shape alone, none with rows of two matrices of a
+ * stack; each piece writes results of its own, which are added up in order. Products with the sampled inputs are
+ * OpenBLAS's, one piece a call, single-threaded within a call. */
 #include "quant/tries.h"
 
 #include <cblas.h>
@@ -19,7 +19,7 @@ enum {
     PIECE_WEIGHTS = 1 << 18,
     PIECE_MIN_ROWS = 8,
     PIECE_MAX_ROWS = 64,
-    /* Weights that are tried of one matrix. The error is a mean over rows, which are alike. */
+    /* Weights that are tried of one matrix, or stack. The error is a mean over rows, which are alike. */
     TRY_WEIGHTS = 1 << 20,
 };
 
@@ -38,10 +38,10 @@ struct bench {
 
 struct work {
     const struct weight *w;
-    uint64_t piece;   /* rows */
-    uint64_t n_tried; /* rows that are taken, evenly spread */
-    const struct stats *inputs;
-    const float *importance;
+    uint64_t piece; /* rows */
+    uint64_t rows;  /* of each matrix that are taken, evenly spread */
+    const struct stats *inputs; /* (n_mat) or NULL */
+    const float *importance;    /* (n_mat, n_in) or NULL */
     const enum qtype *types;
     size_t n_types;
     struct bench *bench; /* (threads) */
@@ -50,6 +50,20 @@ struct work {
     uint8_t *out;  /* of weight_encode */
     float *maxima; /* (pieces) of weight_scan; NaN: bad */
 };
+
+/* Rows [first, first + n) of those taken of matrix x. */
+struct run { uint64_t x, first, n; };
+
+static uint64_t n_pieces(const struct work *k) { return k->w->ne[2] * div_up(k->rows, k->piece); }
+
+static struct run run_at(const struct work *k, uint64_t piece) {
+    uint64_t each = div_up(k->rows, k->piece), first = piece % each * k->piece;
+    return (struct run){ piece / each, first, min_u64(k->piece, k->rows - first) };
+}
+
+static struct encoder_input encoder_input(const struct work *k, uint64_t x) {
+    return (struct encoder_input){ .importance = k->importance ? k->importance + x * k->w->ne[0] : NULL };
+}
 
 static void bench_fini(struct work *k) {
     for (unsigned i = 0; k->bench && i < k->n_bench; i++) {
@@ -90,41 +104,47 @@ static enum err_code bench_errors(const struct work *k, struct err *e) {
 
 static void scan_piece(void *arg, size_t begin, size_t end, unsigned thread) {
     struct work *k = arg;
+    struct run run = run_at(k, begin);
     float *w = k->bench[thread].w, max = 0;
-    size_t n = (end - begin) * k->w->ne[0];
-    model_read_file_rows(k->w, begin, end - begin, w);
+    size_t n = run.n * k->w->ne[0];
+    (void)end;
+    model_read_file_rows(k->w, run.x * k->w->ne[1] + run.first, run.n, w);
     bool finite = true;
     for (size_t i = 0; i < n; i++) {
         finite &= isfinite(w[i]) != 0;
         max = fabsf(w[i]) > max ? fabsf(w[i]) : max;
     }
-    k->maxima[begin / k->piece] = finite ? max : NAN;
+    k->maxima[begin] = finite ? max : NAN;
 }
 
 static enum err_code name_bad_weight(const struct work *k, uint64_t piece, struct err *e) {
+    const struct weight *w = k->w;
+    struct run run = run_at(k, piece);
+    bool apart = w->n_parts > 1 && w->ne[2] > 1; /* every matrix is a tensor of the file */
     float *row = k->bench[0].w;
-    for (uint64_t r = piece * k->piece; r < k->w->ne[1]; r++) {
-        model_read_file_rows(k->w, r, 1, row);
+    for (uint64_t i = 0; i < run.n; i++) {
+        uint64_t r = run.first + i + (apart ? 0 : run.x * w->ne[1]);
+        model_read_file_rows(w, run.x * w->ne[1] + run.first + i, 1, row);
         for (uint64_t j = 0; j < k->w->ne[0]; j++)
             if (!isfinite(row[j])) {
                 enum err_code rc = err_set(e, ERR_FORMAT,
                                            "the weight in row %llu, column %llu is %g: the model is damaged",
                                            (unsigned long long)r, (unsigned long long)j, (double)row[j]);
-                return err_where(e, rc, "%s", k->w->src->name);
+                return err_where(e, rc, "%s", (apart ? w->parts[run.x] : w->src)->name);
             }
     }
     return ERR_NONE;
 }
 
 enum err_code weight_scan(struct pool *p, const struct weight *w, float *max_abs, struct err *e) {
-    struct work k = { .w = w, .piece = piece_rows(w) };
-    uint64_t pieces = div_up(w->ne[1], k.piece);
+    struct work k = { .w = w, .piece = piece_rows(w), .rows = w->ne[1] };
+    uint64_t pieces = n_pieces(&k);
     enum err_code rc;
     *max_abs = 0;
     k.maxima = mem_alloc(pieces, sizeof *k.maxima);
     if (!k.maxima) return err_no_memory(e, pieces * sizeof *k.maxima);
     TRY_OUT(rc, bench_init(&k, p, e));
-    pool_run(p, w->ne[1], k.piece, scan_piece, &k);
+    pool_run(p, pieces, 1, scan_piece, &k);
     for (uint64_t i = 0; i < pieces && !rc; i++) {
         if (isnan(k.maxima[i])) rc = name_bad_weight(&k, i, e);
         else if (k.maxima[i] > *max_abs) *max_abs = k.maxima[i];
@@ -140,21 +160,23 @@ out:
 static void encode_piece(void *arg, size_t begin, size_t end, unsigned thread) {
     struct work *k = arg;
     struct bench *b = &k->bench[thread];
-    struct encoder_input in = { .importance = k->importance };
-    uint64_t row_bytes = 0;
+    struct run run = run_at(k, begin);
+    struct encoder_input in = encoder_input(k, run.x);
+    uint64_t row_bytes = 0, row = run.x * k->w->ne[1] + run.first;
+    (void)end;
     qtype_row_bytes(*k->types, k->w->ne[0], &row_bytes);
-    model_read_file_rows(k->w, begin, end - begin, b->w);
-    if (!b->rc)
-        b->rc = encode_rows(*k->types, b->w, end - begin, k->w->ne[0], &in, k->out + begin * row_bytes, &b->err);
+    model_read_file_rows(k->w, row, run.n, b->w);
+    if (!b->rc) b->rc = encode_rows(*k->types, b->w, run.n, k->w->ne[0], &in, k->out + row * row_bytes, &b->err);
 }
 
 enum err_code weight_encode(struct pool *p, const struct weight *w, enum qtype t, const float *importance, void *out,
                             struct err *e) {
     if (t == w->type) return model_copy_file_rows(w, 0, model_weight_rows(w), out), ERR_NONE;
-    struct work k = { .w = w, .piece = piece_rows(w), .importance = importance, .types = &t, .n_types = 1, .out = out };
+    struct work k = { .w = w, .piece = piece_rows(w), .rows = w->ne[1], .importance = importance, .types = &t,
+                      .n_types = 1, .out = out };
     enum err_code rc = bench_init(&k, p, e);
     if (!rc) {
-        pool_run(p, w->ne[1], k.piece, encode_piece, &k);
+        pool_run(p, n_pieces(&k), 1, encode_piece, &k);
         rc = bench_errors(&k, e);
     }
     bench_fini(&k);
@@ -184,38 +206,41 @@ static double sum_squares(const float *x, size_t n) {
     return sum;
 }
 
-/* ||rows X||^2, or ||rows||^2 without inputs. */
-static double response(const struct work *k, struct bench *b, const float *rows, size_t n) {
-    const struct stats *s = k->inputs;
+/* ||rows X||^2, or ||rows||^2 without inputs; rows of matrix x, and as many columns of X as inputs came. */
+static double response(const struct work *k, struct bench *b, const float *rows, struct run run) {
+    const struct stats *s = k->inputs ? &k->inputs[run.x] : NULL;
     int n_in = (int)k->w->ne[0];
-    if (!s) return sum_squares(rows, n * k->w->ne[0]);
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)n, (int)s->n_sample, n_in, 1, rows, n_in, s->sample,
-                n_in, 0,
-                b->product, (int)s->n_sample);
-    return sum_squares(b->product, n * s->n_sample);
+    if (!s) return sum_squares(rows, run.n * k->w->ne[0]);
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)run.n, (int)s->n_taken, n_in, 1, rows, n_in, s->sample,
+                n_in, 0, b->product, (int)s->n_taken);
+    return sum_squares(b->product, run.n * s->n_taken) * (double)s->n_seen / (double)s->n_taken;
 }
 
-static enum err_code try_type(const struct work *k, struct bench *b, enum qtype t, size_t n, double *sum) {
-    size_t n_in = k->w->ne[0];
-    struct encoder_input in = { .importance = k->importance };
+static enum err_code try_type(const struct work *k, struct bench *b, enum qtype t, struct run run, double *sum) {
+    size_t n_in = k->w->ne[0], n = run.n;
+    struct encoder_input in = encoder_input(k, run.x);
     *sum = 0;
     if (t == k->w->type) return ERR_NONE;
     TRY(encode_rows(t, b->w, n, n_in, &in, b->blocks, &b->err));
     qtype_info(t)->decode(b->blocks, b->error, n * n_in);
     for (size_t i = 0; i < n * n_in; i++) b->error[i] = b->w[i] - b->error[i];
-    *sum = response(k, b, b->error, n);
+    *sum = response(k, b, b->error, run);
     return ERR_NONE;
 }
 
 static void try_piece(void *arg, size_t begin, size_t end, unsigned thread) {
     struct work *k = arg;
     struct bench *b = &k->bench[thread];
-    size_t n = end - begin;
-    double *sums = k->sums + begin / k->piece * (1 + k->n_types);
-    for (size_t i = 0; i < n; i++)
-        model_read_file_rows(k->w, (begin + i) * k->w->ne[1] / k->n_tried, 1, b->w + i * k->w->ne[0]);
-    sums[0] = response(k, b, b->w, n);
-    for (size_t i = 0; i < k->n_types && !b->rc; i++) b->rc = try_type(k, b, k->types[i], n, &sums[1 + i]);
+    struct run run = run_at(k, begin);
+    double *sums = k->sums + begin * (1 + k->n_types);
+    (void)end;
+    if (k->inputs && !k->inputs[run.x].n_taken) return; /* what no token meets makes no error */
+    for (uint64_t i = 0; i < run.n; i++) {
+        uint64_t r = (run.first + i) * k->w->ne[1] / k->rows;
+        model_read_file_rows(k->w, run.x * k->w->ne[1] + r, 1, b->w + i * k->w->ne[0]);
+    }
+    sums[0] = response(k, b, b->w, run);
+    for (size_t i = 0; i < k->n_types && !b->rc; i++) b->rc = try_type(k, b, k->types[i], run, &sums[1 + i]);
 }
 
 /* Adds up the pieces in order; a matrix without any response cannot be told better or worse. */
@@ -234,16 +259,14 @@ enum err_code tries_run(struct pool *p, const struct weight *w, const struct sta
                         const enum qtype *types, size_t n_types, double *rfn, struct err *e) {
     struct work k = { .w = w, .piece = piece_rows(w), .inputs = inputs, .importance = importance, .types = types,
                       .n_types = n_types };
-    uint64_t some = TRY_WEIGHTS / w->ne[0];
-    if (some < k.piece) some = k.piece;
-    k.n_tried = w->ne[1] < some ? w->ne[1] : some;
-    uint64_t pieces = div_up(k.n_tried, k.piece);
+    k.rows = min_u64(w->ne[1], max_u64(TRY_WEIGHTS / w->ne[0] / w->ne[2], PIECE_MIN_ROWS));
+    uint64_t pieces = n_pieces(&k);
     enum err_code rc;
-    k.sums = mem_alloc(pieces, (1 + n_types) * sizeof *k.sums);
+    k.sums = mem_calloc(pieces, (1 + n_types) * sizeof *k.sums);
     if (!k.sums) return err_no_memory(e, pieces * (1 + n_types) * sizeof *k.sums);
     TRY_OUT(rc, bench_init(&k, p, e));
     openblas_set_num_threads(1);
-    pool_run(p, k.n_tried, k.piece, try_piece, &k);
+    pool_run(p, pieces, 1, try_piece, &k);
     rc = bench_errors(&k, e);
     if (!rc) finish_rfn(&k, pieces, rfn);
 out:

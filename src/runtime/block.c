@@ -11,7 +11,8 @@
 enum { MAX_TAPS = 16, MAX_REPLACED = 16 };
 enum piece { PIECE_NONE, PIECE_EMBED, PIECE_BLOCK, PIECE_HEAD };
 
-struct tap { enum slot slot; tensor_id x; };
+struct tap { enum slot slot; tensor_id x, ids; /* ids as struct build's tap_stack has them */ };
+struct staging { void *p; uint64_t bytes; }; /* grown as needed */
 struct replaced { enum slot slot; uint32_t layer; enum qtype type; uint32_t buffer; };
 
 struct block_runner {
@@ -25,8 +26,7 @@ struct block_runner {
     float *inv_freq_local;
     int32_t *positions;  /* (length): 0, 1, ...: positions, cells and pages at once */
     int32_t *zeros;      /* (length): sequence numbers */
-    float *staging;      /* one tap, grown as needed */
-    size_t staging_n;
+    struct staging x, ids; /* of one tap */
 
     /* The piece that is compiled now. */
     enum piece piece;
@@ -86,7 +86,8 @@ void block_close(struct block_runner *r) {
     mem_free(r->inv_freq);
     mem_free(r->positions);
     mem_free(r->zeros);
-    mem_free(r->staging);
+    mem_free(r->x.p);
+    mem_free(r->ids.p);
     mem_free(r);
 }
 
@@ -120,12 +121,22 @@ static tensor_id weight_or_replacement(void *user, struct graph *g, enum slot s,
     return engine_weight(r->en, g, s, layer);
 }
 
-static void remember_tap(void *user, enum slot s, uint32_t layer, tensor_id x) {
+/* Inputs of the graph stay where they are; what is made would be written over. */
+static void keep(struct block_runner *r, tensor_id t) {
+    if (t != NO_TENSOR && graph_tensor(r->g, t)->role != ROLE_INPUT) graph_output(r->g, t);
+}
+
+static void remember_stack(void *user, enum slot s, uint32_t layer, tensor_id x, tensor_id ids) {
     struct block_runner *r = user;
     (void)layer;
     if (r->n_taps == MAX_TAPS) return;
-    graph_output(r->g, x);
-    r->taps[r->n_taps++] = (struct tap){ s, x };
+    keep(r, x);
+    keep(r, ids);
+    r->taps[r->n_taps++] = (struct tap){ s, x, ids };
+}
+
+static void remember_tap(void *user, enum slot s, uint32_t layer, tensor_id x) {
+    remember_stack(user, s, layer, x, NO_TENSOR);
 }
 
 static void add_attention_inputs(struct block_runner *r, struct build *b) {
@@ -151,7 +162,7 @@ static void add_attention_inputs(struct block_runner *r, struct build *b) {
 static void build_piece(struct block_runner *r, enum piece piece, uint32_t layer) {
     struct graph *g = r->g;
     struct build b = { .g = g, .m = r->en->model, .weight = weight_or_replacement, .user = r, .page = KV_PAGE,
-                       .tap = remember_tap };
+                       .tap = remember_tap, .tap_stack = remember_stack };
     uint64_t states[] = { r->en->model->hp.n_embd, r->length };
     if (piece == PIECE_EMBED) {
         r->in = graph_input(g, "ids", TENSOR_I32, (uint64_t[]){ r->length }, 1);
@@ -200,19 +211,33 @@ static enum err_code compile_piece(struct block_runner *r, enum piece piece, uin
     return r->inv_local == NO_TENSOR ? ERR_NONE : put(r, r->inv_local, r->inv_freq_local, e);
 }
 
-static enum err_code give_taps(struct block_runner *r, block_tap *tap, void *user, struct err *e) {
-    for (unsigned i = 0; i < r->n_taps; i++) {
-        const struct tensor *x = graph_tensor(r->g, r->taps[i].x);
-        size_t n = x->bytes / sizeof(float);
-        if (n > r->staging_n) {
-            mem_free(r->staging);
-            r->staging = mem_alloc(n, sizeof(float));
-            r->staging_n = r->staging ? n : 0;
-            if (!r->staging) return err_no_memory(e, x->bytes);
-        }
-        TRY(backend_download(r->en->be, r->io_buffer, x->place.off, r->staging, x->bytes, e));
-        tap(user, r->taps[i].slot, r->staging, x->ne[0]);
+static enum err_code fetch(struct block_runner *r, tensor_id t, struct staging *s, struct err *e) {
+    const struct tensor *x = graph_tensor(r->g, t);
+    if (x->bytes > s->bytes) {
+        mem_free(s->p);
+        s->p = mem_alloc(x->bytes, 1);
+        s->bytes = s->p ? x->bytes : 0;
+        if (!s->p) return err_no_memory(e, x->bytes);
     }
+    return backend_download(r->en->be, r->io_buffer, x->place.off, s->p, x->bytes, e);
+}
+
+static enum err_code give_tap(struct block_runner *r, const struct tap *t, block_tap *tap, void *user, struct err *e) {
+    const struct weight *w = model_weight(r->en->model, t->slot, r->layer);
+    bool chosen = t->ids != NO_TENSOR;
+    struct block_input in = { .slot = t->slot, .n_in = w->ne[0], .n_tok = r->length,
+                              .n_slot = chosen ? graph_tensor(r->g, t->ids)->ne[0] : w->ne[2] };
+    in.shared = graph_tensor(r->g, t->x)->bytes == in.n_in * in.n_tok * sizeof(float);
+    TRY(fetch(r, t->x, &r->x, e));
+    if (chosen) TRY(fetch(r, t->ids, &r->ids, e));
+    in.x = r->x.p;
+    in.ids = chosen ? r->ids.p : NULL;
+    tap(user, &in);
+    return ERR_NONE;
+}
+
+static enum err_code give_taps(struct block_runner *r, block_tap *tap, void *user, struct err *e) {
+    for (unsigned i = 0; i < r->n_taps; i++) TRY(give_tap(r, &r->taps[i], tap, user, e));
     return ERR_NONE;
 }
 

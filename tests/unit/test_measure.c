@@ -132,7 +132,7 @@ static void test_stats(void **state) {
     struct stats s;
     assert_int_equal(stats_init(&s, N_IN, N_TOKENS, NULL), ERR_NONE);
     for (size_t t = 0; t < N_TOKENS; t += 50) stats_add(&s, x + t * N_IN, 50);
-    assert_true(stats_importance(&s, a));
+    assert_true(stats_importance(&s, 1, a));
     for (size_t j = 0; j < N_IN; j++) {
         double sum = 0;
         for (size_t t = 0; t < N_TOKENS; t++) sum += (double)x[t * N_IN + j] * (double)x[t * N_IN + j];
@@ -150,7 +150,7 @@ static void test_stats(void **state) {
     x[5] = 1e38f;
     x[N_IN + 5] = 3e38f;
     stats_add(&s, x, 2);
-    assert_false(stats_importance(&s, a));
+    assert_false(stats_importance(&s, 1, a));
     stats_fini(&s);
     mem_free(x);
 }
@@ -212,7 +212,7 @@ static void check_tries(uint64_t n_in, uint64_t n_out, bool with_inputs) {
         a = mem_alloc(n_in, sizeof *a);
         assert_int_equal(stats_init(&s, n_in, 700, NULL), ERR_NONE);
         stats_add(&s, x, 700);
-        stats_importance(&s, a);
+        stats_importance(&s, 1, a);
     }
     const struct stats *inputs = with_inputs ? &s : NULL;
     size_t n = tries_types(&m.w, 3, types);

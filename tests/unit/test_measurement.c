@@ -70,8 +70,9 @@ static struct measurement *make(const struct model *model) {
         struct measured_probe *p = arena_alloc(&m->mem, 1, sizeof *p);
         p[0] = (struct measured_probe){ QTYPE_Q3_K, 1.0 / (70 + i) };
         m->tensors[m->n_tensors++] = (struct measured_tensor){
-            .name = arena_strdup(&m->mem, w->name), .ne = { w->ne[0], w->ne[1] }, .tries = t, .n_tries = 2, .probes = p,
-            .n_probes = i % 2, .sensitivity = 1.0 / (3 + i), .importance = w->slot == SLOT_TOKEN_EMBD ? NULL : a,
+            .name = arena_strdup(&m->mem, w->name), .ne = { w->ne[0], w->ne[1], 1 }, .tries = t, .n_tries = 2,
+            .probes = p, .n_probes = i % 2, .sensitivity = 1.0 / (3 + i),
+            .importance = w->slot == SLOT_TOKEN_EMBD ? NULL : a,
         };
     }
     return m;
