@@ -135,6 +135,19 @@ static enum err_code bind(struct host_dev *d, struct program *p, tensor_id id, u
     return ERR_NONE;
 }
 
+static enum err_code bind_apart(struct host_dev *d, struct program *p, const struct op *op, tensor_id id,
+                                struct err *e) {
+    const struct tensor *t = graph_tensor(p->g, id);
+    if (!t->places || p->apart[id]) return ERR_NONE;
+    if (op->kind != OP_MATMUL_ID)
+        return err_set(e, ERR_INTERNAL, "%s: %s needs its matrices in one piece", t->name, op_name(op->kind));
+    if (!(p->apart[id] = NEW_ARRAY(uint8_t *, t->ne[2]))) return err_no_memory(e, t->ne[2] * sizeof **p->apart);
+    for (uint64_t x = 0; x < t->ne[2]; x++)
+        TRY(locate(d, t->places[x], t->bytes / t->ne[2], t->name, &p->apart[id][x], e));
+    p->at[id] = p->apart[id][0];
+    return ERR_NONE;
+}
+
 static enum err_code bind_op(struct host_dev *d, struct program *p, const struct op *op, struct err *e) {
     if (!d->base.ops->supports(&d->base, p->g, op))
         return err_set(e, ERR_UNSUPPORTED, "%s: device %s cannot run %s on %s sources",
@@ -145,7 +158,8 @@ static enum err_code bind_op(struct host_dev *d, struct program *p, const struct
         if (op->src[i] == NO_TENSOR) continue;
         /* What is decoded is read byte by byte. */
         uint64_t align = sources[i] == 'w' ? 1 : alignment(graph_tensor(p->g, op->src[i])->type);
-        TRY(bind(d, p, op->src[i], align, e));
+        TRY(bind_apart(d, p, op, op->src[i], e));
+        if (!p->apart[op->src[i]]) TRY(bind(d, p, op->src[i], align, e));
     }
     const struct tensor *dst = graph_tensor(p->g, op->dst);
     TRY(bind(d, p, op->dst, alignment(dst->type), e));
@@ -171,7 +185,8 @@ enum err_code host_compile(struct backend *b, const struct graph *g, struct prog
     if (!p) return err_no_memory(e, sizeof *p);
     p->g = g;
     p->at = NEW_ARRAY(uint8_t *, g->n_tensors);
-    if (!p->at) {
+    p->apart = NEW_ARRAY(uint8_t **, g->n_tensors);
+    if (!p->at || !p->apart) {
         rc = err_no_memory(e, g->n_tensors * sizeof *p->at);
         goto out;
     }
@@ -186,6 +201,8 @@ out:
 
 void host_program_free(struct backend *b, struct program *p) {
     (void)b;
+    for (uint32_t i = 0; p->apart && i < p->g->n_tensors; i++) mem_free(p->apart[i]);
+    mem_free(p->apart);
     mem_free(p->at);
     mem_free(p);
 }

@@ -20,8 +20,9 @@ struct host_dev {
     ticket last;                 /* programs run inside submit, so each ticket is done when it is given */
 };
 
-/* A compiled graph: at[t] is the address of tensor t if an operation names it, checked against its buffer. */
-struct program { const struct graph *g; uint8_t **at; };
+/* A compiled graph: at[t] is the address of tensor t if an operation names it, checked against its buffer; apart[t] the
+ * addresses of its matrices if they lie apart, else NULL. */
+struct program { const struct graph *g; uint8_t **at, ***apart; };
 
 /* Frees all buffers and the scratch memory, not d itself. */
 void host_fini(struct host_dev *d);
@@ -50,6 +51,11 @@ static inline const struct tensor *src_tensor(const struct program *p, const str
 }
 static inline const float *src_f32(const struct program *p, const struct op *op, unsigned i) {
     return (const float *)(const void *)p->at[op->src[i]];
+}
+/* Matrix x of a stack of weights. */
+static inline const uint8_t *src_matrix(const struct program *p, const struct op *op, unsigned i, uint64_t x) {
+    const struct tensor *t = src_tensor(p, op, i);
+    return p->apart[op->src[i]] ? p->apart[op->src[i]][x] : p->at[op->src[i]] + x * (t->bytes / t->ne[2]);
 }
 static inline const int32_t *src_i32(const struct program *p, const struct op *op, unsigned i) {
     return (const int32_t *)(const void *)p->at[op->src[i]];

@@ -142,6 +142,12 @@ tensor_id graph_weight(struct graph *g, const char *name, enum qtype type, const
     return add_tensor(g, &(struct tensor){ .name = name, .type = type, .role = ROLE_WEIGHT, .place = at }, ne, n_dims);
 }
 
+tensor_id graph_weight_apart(struct graph *g, const char *name, enum qtype type, const uint64_t *ne,
+                             const struct place *at) {
+    struct tensor t = { .name = name, .type = type, .role = ROLE_WEIGHT, .place = at[0], .places = at };
+    return add_tensor(g, &t, ne, 3);
+}
+
 tensor_id graph_kv(struct graph *g, const char *name, enum qtype type, const uint64_t *ne, unsigned n_dims,
                    struct place at) {
     if (type != QTYPE_F32 && type != QTYPE_F16)

@@ -38,6 +38,7 @@ struct tensor {
     uint64_t ne[TENSOR_DIMS]; /* unused dimensions are 1 */
     uint64_t bytes;
     struct place place; /* off is set for INPUT, OUTPUT and ACT by graph_finish */
+    const struct place *places; /* (ne[2]) of a stack whose matrices lie apart; NULL: they follow each other at place */
 };
 
 enum op_kind {
@@ -132,6 +133,10 @@ void graph_free(struct graph *g);
 /* --- Tensors --- names are copied; ne has n_dims entries. */
 tensor_id graph_weight(struct graph *g, const char *name, enum qtype type, const uint64_t *ne, unsigned n_dims,
                        struct place at);
+/* The same for a stack, ne (n_in, n_out, n_mat), whose matrices lie apart: at (n_mat) is borrowed as long as the graph
+ * lives. MATMUL_ID alone takes such weights, and only on devices that compute in ordinary memory. */
+tensor_id graph_weight_apart(struct graph *g, const char *name, enum qtype type, const uint64_t *ne,
+                             const struct place *at);
 /* type F32 or F16. */
 tensor_id graph_kv(struct graph *g, const char *name, enum qtype type, const uint64_t *ne, unsigned n_dims,
                    struct place at);

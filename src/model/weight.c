@@ -103,7 +103,7 @@ bool model_is_in_file(const struct weight *w) {
 }
 
 const uint8_t *model_matrix_in_file(const struct weight *w, uint64_t x) {
-    bool whole = rows_are_whole(w) && w->map.col_r == 0 && w->map.row_r == 1;
+    bool whole = rows_are_whole(w) && w->map.col_r == 0 && w->map.row_r == 1 && w->src->ne[0] == w->ne[0];
     return whole ? row_at(w, x * w->ne[1]).p : NULL;
 }
 

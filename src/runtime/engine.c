@@ -1,7 +1,8 @@
 /* Placing a model on a device.
  *
- * Matrices are used where the file is mapped when the device shares the host's memory and the file keeps them in order;
- * the others are copied into one buffer. Vectors (norms, biases, routers) are few: they become F32 there, so that
+ * Matrices are used where the file is mapped when the device shares the host's memory and the file has them whole;
+ * those of a stack may lie apart, as experts do in files that keep each by itself. The others are copied into one
+ * buffer. Vectors (norms, biases, routers) are few: they become F32 there, so that
  * kernels need one type.
  * The engine owns model, vocabulary, tokenizer and back end, and frees them in the reverse order. */
 #include "runtime/engine.h"
@@ -14,18 +15,45 @@ struct lent { const uint8_t *begin, *end; uint32_t buffer; };
 
 static bool is_vector(const struct weight *w) { return !slot_info(w->slot)->matrix; }
 
+/* Matrices that a device which shares the host's memory can use where they are. */
+static bool is_usable_in_file(const struct weight *w) { return !is_vector(w) && model_matrix_in_file(w, 0); }
+
+static const struct tfile_tensor *tensor_of(const struct weight *w, uint64_t matrix) {
+    return w->n_parts == 1 ? w->src : w->parts[matrix];
+}
+
 static enum err_code lend_shards(struct engine *en, struct lent *lent, size_t n_shards, struct err *e) {
     const struct model *m = en->model;
     for (uint32_t i = 0; i < m->n_weights; i++) {
-        const struct tfile_tensor *t = m->weights[i].src;
-        struct lent *l = &lent[t->shard];
-        if (is_vector(&m->weights[i]) || !model_is_in_file(&m->weights[i])) continue;
-        if (!l->begin || t->data < l->begin) l->begin = t->data;
-        if (t->data + t->bytes > l->end) l->end = t->data + t->bytes;
+        const struct weight *w = &m->weights[i];
+        for (uint32_t part = 0; is_usable_in_file(w) && part < w->n_parts; part++) {
+            const struct tfile_tensor *t = w->parts[part];
+            struct lent *l = &lent[t->shard];
+            if (!l->begin || t->data < l->begin) l->begin = t->data;
+            if (t->data + t->bytes > l->end) l->end = t->data + t->bytes;
+        }
     }
     for (size_t s = 0; s < n_shards; s++)
         if (lent[s].begin)
             TRY(backend_import(en->be, lent[s].begin, (uint64_t)(lent[s].end - lent[s].begin), &lent[s].buffer, e));
+    return ERR_NONE;
+}
+
+static struct place place_of(const struct weight *w, uint64_t matrix, const struct lent *lent) {
+    const struct lent *l = &lent[tensor_of(w, matrix)->shard];
+    return (struct place){ l->buffer, (uint64_t)(model_matrix_in_file(w, matrix) - l->begin) };
+}
+
+static enum err_code place_one(struct engine *en, uint32_t index, const struct lent *lent, struct err *e) {
+    const struct weight *w = &en->model->weights[index];
+    struct place *each = NULL;
+    if (w->ne[2] > 1 && !model_is_in_file(w)) {
+        each = arena_alloc(&en->places, w->ne[2], sizeof *each);
+        if (!each) return err_no_memory(e, w->ne[2] * sizeof *each);
+        for (uint64_t x = 0; x < w->ne[2]; x++) each[x] = place_of(w, x, lent);
+    }
+    en->placed[index] = (struct placed){ w->type, place_of(w, 0, lent), each };
+    en->mapped_bytes += model_weight_bytes(w);
     return ERR_NONE;
 }
 
@@ -34,13 +62,8 @@ static enum err_code place_in_file(struct engine *en, struct err *e) {
     struct lent *lent = NEW_ARRAY(struct lent, m->file->n_files);
     if (!lent) return err_no_memory(e, m->file->n_files * sizeof *lent);
     enum err_code rc = lend_shards(en, lent, m->file->n_files, e);
-    for (uint32_t i = 0; !rc && i < m->n_weights; i++) {
-        const struct weight *w = &m->weights[i];
-        if (is_vector(w) || !model_is_in_file(w)) continue;
-        const struct lent *l = &lent[w->src->shard];
-        en->placed[i] = (struct placed){ w->type, { l->buffer, (uint64_t)(w->src->data - l->begin) } };
-        en->mapped_bytes += w->src->bytes;
-    }
+    for (uint32_t i = 0; !rc && i < m->n_weights; i++)
+        if (is_usable_in_file(&m->weights[i])) rc = place_one(en, i, lent, e);
     mem_free(lent);
     return rc;
 }
@@ -94,7 +117,7 @@ static enum err_code place_copies(struct engine *en, struct err *e) {
         const struct weight *w = &m->weights[i];
         if (en->placed[i].at.buffer) continue;
         TRY((is_vector(w) ? upload_vector : upload_matrix)(en, w, buffer, off, e));
-        en->placed[i] = (struct placed){ is_vector(w) ? QTYPE_F32 : w->type, { buffer, off } };
+        en->placed[i] = (struct placed){ is_vector(w) ? QTYPE_F32 : w->type, { buffer, off }, NULL };
         off += bytes_on_device(en, w);
     }
     return ERR_NONE;
@@ -170,6 +193,7 @@ void engine_close(struct engine *en) {
     vocab_fini(&en->vocab);
     model_close(en->model);
     mem_free(en->placed);
+    arena_fini(&en->places);
     mem_free(en->divisors);
     mem_free(en);
 }
@@ -179,6 +203,7 @@ tensor_id engine_weight(void *engine, struct graph *g, enum slot s, uint32_t lay
     const struct weight *w = model_weight(en->model, s, layer);
     if (!w) return NO_TENSOR;
     const struct placed *p = &en->placed[w - en->model->weights];
+    if (p->each) return graph_weight_apart(g, w->name, p->type, w->ne, p->each);
     return graph_weight(g, w->name, p->type, w->ne, TENSOR_DIMS, p->at);
 }
 

@@ -14,7 +14,7 @@ struct engine_options {
 };
 
 /* Where a weight is on the device. */
-struct placed { enum qtype type; struct place at; };
+struct placed { enum qtype type; struct place at; const struct place *each; /* (n_mat) as graph_weight_apart's */ };
 
 struct engine {
     struct model *model;
@@ -24,13 +24,14 @@ struct engine {
     bool exact;
     float *divisors;            /* (n_rot / 2) of rope_freqs, or NULL: what rope_inv_freq takes */
     struct placed *placed;      /* (model->n_weights), in the model's order */
+    struct arena places;        /* of matrices that lie apart */
     uint64_t mapped_bytes;      /* weights read in place from the mapped files */
     uint64_t own_bytes;         /* weights and vectors copied to buffers of the device */
     uint64_t load_ns;
 };
 
 /* Opens path (see model_open), picks the backend and places the weights: matrices in place where the device shares the
- * host's memory, vectors as F32 in one buffer. */
+ * host's memory and the file has each of them whole, vectors as F32 in one buffer. */
 enum err_code engine_open(const char *path, const struct engine_options *o, struct engine **out, struct err *e);
 void engine_close(struct engine *en);
 /* Vocabulary and tokenizer alone, without weights or device; freed with engine_close. */

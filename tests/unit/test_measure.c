@@ -354,7 +354,7 @@ static double direct_kld(struct engine *en, const struct measurement *m, const s
     assert_int_equal(weight_encode(pool, w, t, measurement_find(m, w->name)->importance, blocks, NULL), ERR_NONE);
     assert_int_equal(backend_import(en->be, blocks, row_bytes * w->ne[1], &buffer, NULL), ERR_NONE);
     struct placed own = en->placed[weight];
-    en->placed[weight] = (struct placed){ t, { buffer, 0 } };
+    en->placed[weight] = (struct placed){ t, { buffer, 0 }, NULL };
     float *log_q = direct_logits(en, m, c);
     double sum = 0;
     for (size_t i = 0; i < (size_t)n * n_vocab; i += n_vocab) sum += kl_divergence(log_p + i, log_q + i, n_vocab);
@@ -456,7 +456,7 @@ static void check_mix(const char *path) {
         put[i].blocks = mem_alloc(row, w->ne[1]);
         assert_int_equal(weight_encode(pool, w, QTYPE_Q4_0, t->importance, put[i].blocks, NULL), ERR_NONE);
         assert_int_equal(backend_import(en->be, put[i].blocks, row * w->ne[1], &put[i].buffer, NULL), ERR_NONE);
-        en->placed[i] = (struct placed){ QTYPE_Q4_0, { put[i].buffer, 0 } };
+        en->placed[i] = (struct placed){ QTYPE_Q4_0, { put[i].buffer, 0 }, NULL };
     }
     float *log_q = direct_logits(en, m, &c);
     size_t tokens = (size_t)m->settings.probe_rows * m->settings.probe_length;

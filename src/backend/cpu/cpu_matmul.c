@@ -347,7 +347,7 @@ static void group_slots(struct id_run *a) {
 /* The product with a group's matrix. */
 static struct matmul product_of(const struct id_run *a, const struct group *g) {
     struct matmul m = a->m->each;
-    m.w = weight_row(&m, g->matrix * m.n_out);
+    m.w = a->m->apart ? a->m->apart[g->matrix] : weight_row(&m, g->matrix * m.n_out);
     m.n_tok = g->n;
     m.pick = a->order + g->begin;
     if (m.bias) m.bias += g->matrix * m.n_out;

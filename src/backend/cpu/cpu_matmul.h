@@ -33,6 +33,7 @@ struct matmul {
  * ids; it is row i of out, and row i / share of x. */
 struct matmul_id {
     struct matmul each;   /* w: the first matrix, others behind it; bias (n_mat, n_out); n_tok and pick are not used */
+    uint8_t *const *apart; /* (n_mat) where the matrices are if not there; or NULL */
     const int32_t *ids;   /* (n_slot), each below n_mat, or NULL */
     size_t n_slot, n_mat; /* slots of all tokens */
 };

@@ -69,6 +69,7 @@ uint64_t cpu_matmul_id_op_scratch(const struct cpu_dev *d, const struct graph *g
 void cpu_matmul_id_op(struct cpu_run *r) {
     struct matmul_id m = shape_of(r->p->g, r->op);
     m.each.w = r->p->at[r->op->src[0]];
+    m.apart = r->p->apart[r->op->src[0]];
     m.each.x = src_f32(r->p, r->op, 1);
     m.each.out = dst_f32(r->p, r->op);
     if (r->op->src[2] != NO_TENSOR) m.ids = src_i32(r->p, r->op, 2);

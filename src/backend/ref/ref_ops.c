@@ -91,7 +91,7 @@ static void matmul_id(const struct program *p, const struct op *op, float *row) 
         const float *v = src_f32(p, op, 1) + i / step * n_in;
         assert(m < w->ne[2]);
         for (uint64_t o = 0; o < n_out; o++) {
-            type->decode(stored_row(p, op, m * n_out + o), row, n_in);
+            type->decode(src_matrix(p, op, 0, m) + o * tensor_row_bytes(w), row, n_in);
             float sum = 0;
             for (uint64_t k = 0; k < n_in; k++) sum += row[k] * v[k];
             dst_f32(p, op)[i * n_out + o] = bias ? sum + bias[m * n_out + o] : sum;
