@@ -29,4 +29,4 @@ install: all
 	test -n "$(DESTDIR)" || ldconfig
 
 clean:
-	rm -rf $(BUILD) build-test build-asan build-tsan build-clang
+	rm -rf $(BUILD) build-test build-arm build-arm-root build-asan build-tsan build-clang

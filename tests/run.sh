@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Builds and runs every test: the suite, the suite under ASan and UBSan, the threaded part under TSan, the kernels on
-# an emulated old processor, the checks of the tree and of an installation, what clang and cppcheck say. Each test is a process of its own with
-# a time limit. The last line is "N passed, N failed" (", N skipped"); the status is 0 only if something ran and
-# nothing failed.
+# emulated processors, the checks of the tree and of an installation, what clang and cppcheck say. Each test is a
+# process of its own with a time limit. The last line is "N passed, N failed" (", N skipped"); the status is 0 only if
+# something ran and nothing failed. docs/testing.md tells the parts.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -18,6 +18,11 @@ problems=
 problem() { # counts a failure that no test program could report
     failed=$((failed + 1))
     problems+="FAILED  $*"$'\n'
+}
+
+skip() { # says why a part was left out
+    skipped=$((skipped + 1))
+    problems+="SKIPPED $*"$'\n'
 }
 
 # setup DIR MESON-OPTIONS...: configures a build folder if that was not done yet.
@@ -51,8 +56,7 @@ step() {
     shift 2
     echo "== $name"
     if ! command -v "$program" >/dev/null; then
-        skipped=$((skipped + 1))
-        problems+="SKIPPED $name: $program is not here"$'\n'
+        skip "$name: $program is not here"
     elif "$@"; then
         passed=$((passed + 1))
     else
@@ -73,8 +77,22 @@ if setup build-test && { ninja -C build-test -j "$jobs" || { problem "build in b
         # SSE4.2 and nothing newer: code of a later instruction set that leaks into the scalar path dies here.
         suite nehalem build-test --suite kernel --wrapper 'qemu-x86_64 -cpu Nehalem' --timeout-multiplier 8
     else
-        skipped=$((skipped + 1))
-        problems+="SKIPPED nehalem: qemu-x86_64 is not here, so no old processor to try the kernels on"$'\n'
+        skip "nehalem: qemu-x86_64 is not here, so no old processor to try the kernels on"
+    fi
+fi
+
+# The same kernels as another compiler back end translates them, on an emulated 64-bit ARM; on a real one the suite has
+# run them already.
+arm_root=build-arm-root
+arm_libraries() { [ -f $arm_root/cross.ini ] || tools/arm_root.sh $arm_root; }
+if [ "$(uname -m)" != aarch64 ]; then
+    if ! command -v qemu-aarch64 >/dev/null || ! command -v aarch64-linux-gnu-gcc >/dev/null; then
+        skip "aarch64: qemu-aarch64 or aarch64-linux-gnu-gcc is not here"
+    elif ! arm_libraries; then
+        rm -rf $arm_root
+        skip "aarch64: the package mirror gave no arm64 libraries to link to"
+    elif setup build-arm --cross-file $arm_root/cross.ini -Dbench=false; then
+        suite aarch64 build-arm test_kern test_device test_elem test_ops --timeout-multiplier 8
     fi
 fi
 

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs with apt what building snug needs and is missing; with --tests also what only the tests need.
 # Prints what it installs, uses sudo only when it must, and does nothing at all when everything is there.
+# --libraries installs nothing: it prints the packages that are libraries, one a line.
 #
 # The names hold in Debian 12 and 13 and in Ubuntu 24.04 (several are in its component universe, which is on by
 # default). pkgconf is the package behind pkg-config; libc6-dev is named because recommended packages are left out.
@@ -9,9 +10,10 @@ set -eu
 build_packages="gcc libc6-dev binutils meson ninja-build pkgconf libjansson-dev libpcre2-dev libutf8proc-dev \
 libopenblas-serial-dev liblapacke-dev libhwloc-dev libsnappy-dev libzstd-dev zlib1g-dev liblz4-dev \
 libbrotli-dev"
-# cmocka: the unit tests. OpenSSL: checksums of what reference tokenizers gave. qemu-user: the kernels on an emulated
-# old processor. clang and cppcheck: what gcc does not warn about.
+# cmocka: the unit tests. OpenSSL: checksums of what reference tokenizers gave. qemu-user: the kernels on emulated
+# processors, an old one and a foreign one. clang and cppcheck: what gcc does not warn about.
 test_packages="libcmocka-dev libssl-dev qemu-user clang cppcheck"
+[ "$(uname -m)" = aarch64 ] || test_packages="$test_packages gcc-aarch64-linux-gnu"
 
 fail() {
     echo "setup: $*" >&2
@@ -22,7 +24,12 @@ packages=$build_packages
 case "${1-}" in
     "") ;;
     --tests) packages="$packages $test_packages" ;;
-    *) fail "unknown argument '$1'; use no argument or --tests" ;;
+    --libraries)
+        # shellcheck disable=SC2086 # one word a package
+        printf '%s\n' $build_packages $test_packages | grep -e '-dev$'
+        exit
+        ;;
+    *) fail "unknown argument '$1'; use no argument, --tests or --libraries" ;;
 esac
 
 command -v dpkg-query >/dev/null 2>&1 && command -v apt-get >/dev/null 2>&1 ||

@@ -108,10 +108,13 @@ static void test_products(void **state) {
     static const char *const levels[] = { "scalar", "avx2", "avx512", "vnni" };
     size_t n;
     const enum qtype *types = qtype_all(&n);
+    struct kern k, last;
+    memset(&last, 0, sizeof last);
     for (size_t l = 0; l < ARRAY_LEN(levels); l++) {
-        struct kern k;
         assert_true(cpu_limit(levels[l]));
         kern_init(&k, cpu_features());
+        if (!memcmp(&k, &last, sizeof k)) continue; /* this processor has no more */
+        last = k;
         for (size_t i = 0; i < n; i++) {
             check_product(&k, types[i], true);
             check_product(&k, types[i], false);
