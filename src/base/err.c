@@ -2,6 +2,7 @@
  * Promises: never allocates, never fails, keeps every string terminated; text that is too long loses its least telling
  * part (the end of a sentence, the beginning of a path) and is never cut inside a UTF-8 character.
  * Leaves to others: deciding what is an error, and printing. */
+#define ERR_BODIES
 #include "base/err.h"
 #include <errno.h>
 #include <stdarg.h>

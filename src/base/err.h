@@ -43,6 +43,16 @@ int err_exit_status(enum err_code code);
 /* What kind of thing went wrong, "bad file". */
 const char *err_name(enum err_code code);
 
+/* clang's analyzer looks into one file at a time. It is told here what it cannot see: that these return the code that
+ * they are given, so that what failed is not taken for done. */
+#if defined(__clang_analyzer__) && !defined(ERR_BODIES)
+#define err_set(e, code, ...) ((void)err_set(e, code, __VA_ARGS__), (code))
+#define err_set_at(e, code, off, ...) ((void)err_set_at(e, code, off, __VA_ARGS__), (code))
+#define err_set_errno(e, ...) ((void)err_set_errno(e, __VA_ARGS__), ERR_IO)
+#define err_no_memory(e, bytes) ((void)err_no_memory(e, bytes), ERR_NO_MEMORY)
+#define err_where(e, code, ...) ((void)err_where(e, code, __VA_ARGS__), (code))
+#endif
+
 #define TRY(expr) do { enum err_code try_rc_ = (expr); if (UNLIKELY(try_rc_)) return try_rc_; } while (0)
 #define TRY_OUT(rc, expr) do { (rc) = (expr); if (UNLIKELY(rc)) goto out; } while (0)
 #endif

@@ -58,7 +58,7 @@ out:
 }
 
 void os_map_close(struct os_map *m) {
-    if (m->p) munmap((void *)(uintptr_t)m->p, m->n);
+    if (m->p) munmap((void *)m->p, m->n);
     *m = (struct os_map){ 0 };
 }
 
@@ -69,14 +69,14 @@ void os_advise(const void *p, size_t n, enum os_advice advice) {
         [OS_WILLNEED] = MADV_WILLNEED,
         [OS_DONTNEED] = MADV_DONTNEED,
     };
-    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), begin = (uintptr_t)p, end = begin + n;
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), at = (uintptr_t)p, begin = at, end = at + n;
     if (advice == OS_DONTNEED) { /* a page shared with a neighbour stays */
         begin = round_up(begin, page);
         end &= ~(page - 1);
     } else {
         begin &= ~(page - 1);
     }
-    if (begin < end) (void)madvise((void *)begin, end - begin, values[advice]);
+    if (begin < end) (void)madvise((char *)p + (ptrdiff_t)(begin - at), end - begin, values[advice]);
 }
 
 /* Reads fd to its end into *data; the size that it seems to have is a hint only, for pipes have none. */

@@ -104,10 +104,14 @@ double os_cpu_quota(void) {
     do {
         long long quota = 0, period = 0;
         if (g.v2) {
-            if (cgroup_read(&g, "cpu.max", text, sizeof(text))) sscanf(text, "%lld %lld", &quota, &period);
+            if (cgroup_read(&g, "cpu.max", text, sizeof(text))) {
+                char *rest; /* "max 100000" without a quota */
+                quota = strtoll(text, &rest, 10);
+                period = strtoll(rest, NULL, 10);
+            }
         } else {
-            if (cgroup_read(&g, "cpu.cfs_quota_us", text, sizeof(text))) quota = atoll(text);
-            if (cgroup_read(&g, "cpu.cfs_period_us", text, sizeof(text))) period = atoll(text);
+            if (cgroup_read(&g, "cpu.cfs_quota_us", text, sizeof(text))) quota = strtoll(text, NULL, 10);
+            if (cgroup_read(&g, "cpu.cfs_period_us", text, sizeof(text))) period = strtoll(text, NULL, 10);
         }
         if (quota <= 0 || period <= 0) continue;
         double cpus = (double)quota / (double)period;
@@ -162,22 +166,22 @@ uint64_t os_peak_rss(void) {
 
 uint64_t os_rss(void) {
     char text[256];
-    unsigned long long pages = 0;
     if (!slurp("/proc/self/statm", text, sizeof(text))) return 0;
-    sscanf(text, "%*s %llu", &pages);
-    return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+    const char *second = strchr(text, ' '); /* the first number is all that is mapped */
+    return second ? strtoull(second, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
 }
 
 void os_zero(void *p, size_t n) {
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), begin = (uintptr_t)p, end = begin + n;
     uintptr_t first = round_up(begin, page), last = end & ~(page - 1);
+    char *bytes = p;
     /* Pages of the heap are private and anonymous: dropped, they read as zero. Locked or huge ones refuse. */
-    if (first >= last || madvise((void *)first, last - first, MADV_DONTNEED)) {
-        memset(p, 0, n);
+    if (first >= last || madvise(bytes + (first - begin), last - first, MADV_DONTNEED)) {
+        memset(bytes, 0, n);
         return;
     }
-    memset(p, 0, first - begin);
-    memset((void *)last, 0, end - last);
+    memset(bytes, 0, first - begin);
+    memset(bytes + (last - begin), 0, end - last);
 }
 
 /* --- Threads --- */

@@ -27,7 +27,7 @@ struct job { size_t n, grain, pieces; pool_body *body; void *arg; };
 
 /* Moving a cache line from core to core is what a short loop costs. So all that starts and ends a job shares one line,
  * and the counter that every piece moves has another. */
-struct pool {
+struct pool { /* NOLINT(clang-analyzer-optin.performance.Padding): for that reason */
     unsigned size, spin_ns;
     struct worker *workers; /* (size - 1): worker i is thread i + 1 */
     ALIGNED(CACHE_LINE) struct job job;

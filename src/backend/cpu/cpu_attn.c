@@ -173,7 +173,8 @@ static size_t query_at(const struct piece *p, uint32_t x, size_t *token) {
 /* What the scores of a token at pos are multiplied with. */
 static float score_scale(const struct attn_desc *d, int64_t pos) {
     if (d->temp_beta == 0 || pos < 0) return d->scale;
-    return d->scale * (1 + d->temp_beta * logf(1 + (float)((pos + d->temp_offset) / d->temp_span)));
+    int64_t spans = (pos + d->temp_offset) / d->temp_span; /* whole ones */
+    return d->scale * (1 + d->temp_beta * logf(1 + (float)spans));
 }
 
 /* Scale goes into the queries: one product a number instead of one a score. */
