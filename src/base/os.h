@@ -4,7 +4,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 #include "base/err.h"
 #include "base/str.h"
 
@@ -23,6 +22,8 @@ uint64_t os_random_u64(void);
 double os_cpu_quota(void);
 /* Asks the system to let this process use AMX tiles; false if it does not. */
 bool os_enable_amx(void);
+/* Whether n more bytes of address space could be had now. */
+bool os_can_take(size_t n);
 /* Clears n bytes of heap memory (mem_alloc); whole pages become zero without being touched where the system can. */
 void os_zero(void *p, size_t n);
 /* Sleeps while *word == value and nobody wakes; may return early, so callers loop. */
@@ -51,11 +52,19 @@ enum err_code os_make_dir(const char *path, struct err *e); /* fine if it exists
 
 /* --- Writing: whole or not at all --- */
 /* A file that is written under a temporary name ("path.part") beside its place and takes its name on commit. */
-struct os_out { FILE *f; char *path, *part; uint64_t n; };
+struct os_out {
+    bool is_open;
+    int fd;
+    char *path, *part, *buf; /* buf: the last n_buf of the n bytes, which the system does not have yet */
+    size_t n_buf;
+    uint64_t n;
+};
 /* resume: keep what an earlier, killed run left in path.part and continue after its first `keep` bytes. */
 enum err_code os_out_open(struct os_out *o, const char *path, bool resume, uint64_t keep, struct err *e);
 enum err_code os_out_write(struct os_out *o, const void *p, size_t n, struct err *e);
-/* Makes everything written so far survive a crash of the machine. */
+/* Makes everything written so far survive a crash of this process, ... */
+enum err_code os_out_flush(struct os_out *o, struct err *e);
+/* ... and of the machine. */
 enum err_code os_out_sync(struct os_out *o, struct err *e);
 enum err_code os_out_commit(struct os_out *o, struct err *e); /* sync, rename, sync the directory; closes */
 /* Closes; removes the partial file unless keep_part. Fine after commit and on a zeroed struct. */

@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -206,6 +207,8 @@ enum err_code os_make_dir(const char *path, struct err *e) {
 
 /* --- Writing --- */
 
+enum { OUT_BUFFER = 1 << 16 };
+
 /* The directory that path stands in; caller frees. */
 static char *parent_of(const char *path) {
     const char *slash = strrchr(path, '/');
@@ -217,9 +220,9 @@ static char *parent_of(const char *path) {
 static enum err_code lock_part(int fd, const char *part, struct err *e) {
     struct stat mine, named;
     bool busy = flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+    if (fstat(fd, &mine)) return fail_errno(part, "cannot examine", e);
     /* Between open and flock another process may have finished and renamed what was opened. */
-    if (!busy && (fstat(fd, &mine) || stat(part, &named) || mine.st_ino != named.st_ino || mine.st_dev != named.st_dev))
-        busy = true;
+    if (!busy && (stat(part, &named) || mine.st_ino != named.st_ino || mine.st_dev != named.st_dev)) busy = true;
     if (!busy) return ERR_NONE;
     return err_where(e, err_set(e, ERR_EXISTS, "another process is writing this file"), "%s", part);
 }
@@ -249,12 +252,12 @@ static enum err_code open_part(struct os_out *o, uint64_t keep, struct err *e) {
         rc = fail_errno(o->part, "cannot cut to the part that is kept", e);
         goto out;
     }
-    o->f = fdopen(fd, "r+b");
-    if (!o->f) rc = fail_errno(o->part, "cannot open for writing", e);
-    else fd = -1;
+    o->is_open = true;
+    o->fd = fd;
     o->n = keep;
+    return ERR_NONE;
 out:
-    if (fd >= 0) close(fd);
+    close(fd);
     return rc;
 }
 
@@ -268,8 +271,9 @@ enum err_code os_out_open(struct os_out *o, const char *path, bool resume, uint6
     buf_addf(&part, "%s.part", path);
     o->part = part.p;
     o->path = mem_strdup(path);
-    if (part.failed || !o->path) {
-        rc = err_where(e, err_no_memory(e, strlen(path)), "%s", path);
+    o->buf = mem_alloc(OUT_BUFFER, 1);
+    if (part.failed || !o->path || !o->buf) {
+        rc = err_where(e, err_no_memory(e, OUT_BUFFER), "%s", path);
         goto out;
     }
     rc = open_part(o, resume ? keep : 0, e);
@@ -278,51 +282,85 @@ out:
     return rc;
 }
 
+/* How many bytes the system took: fewer than n only after an error, which errno has. */
+static size_t write_all(int fd, const char *p, size_t n) {
+    size_t done = 0;
+    while (done < n) {
+        ssize_t put = write(fd, p + done, n - done);
+        if (put > 0) done += (size_t)put;
+        else if (put == 0 || errno != EINTR) break;
+    }
+    return done;
+}
+
+enum err_code os_out_flush(struct os_out *o, struct err *e) {
+    size_t done = write_all(o->fd, o->buf, o->n_buf);
+    o->n_buf -= done;
+    if (!o->n_buf) return ERR_NONE;
+    memmove(o->buf, o->buf + done, o->n_buf); /* a second try goes on where this one ended */
+    return fail_errno(o->part, "cannot write", e);
+}
+
 enum err_code os_out_write(struct os_out *o, const void *p, size_t n, struct err *e) {
-    if (n && fwrite(p, 1, n, o->f) != n) return fail_errno(o->part, "cannot write", e);
+    if (n > OUT_BUFFER - o->n_buf) TRY(os_out_flush(o, e));
+    if (n > OUT_BUFFER) {
+        if (write_all(o->fd, p, n) < n) return fail_errno(o->part, "cannot write", e);
+    } else if (n) {
+        memcpy(o->buf + o->n_buf, p, n);
+        o->n_buf += n;
+    }
     o->n += n;
     return ERR_NONE;
 }
 
 enum err_code os_out_sync(struct os_out *o, struct err *e) {
-    if (fflush(o->f)) return fail_errno(o->part, "cannot write", e);
+    TRY(os_out_flush(o, e));
     int failed;
-    do failed = fsync(fileno(o->f));
+    do failed = fsync(o->fd);
     while (failed && errno == EINTR);
     return failed ? fail_errno(o->part, "cannot write to the disk", e) : ERR_NONE;
 }
 
-/* Makes the new name durable. File systems that cannot sync a directory say EINVAL and need no more. */
-static enum err_code sync_parent(const char *path, struct err *e) {
+/* Opens the directory that path stands in, so that a name in it can be made durable: everything that can fail for want
+ * of something is done before the renaming. -1 in *fd: it may be written but not read, and cannot be synced. */
+static enum err_code open_parent(const char *path, int *fd, struct err *e) {
     char *dir = parent_of(path);
     if (!dir) return err_where(e, err_no_memory(e, strlen(path)), "%s", path);
-    enum err_code rc = ERR_NONE;
-    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    /* A directory that may be written but not read cannot be opened to sync it. */
-    if (fd < 0 && errno != EACCES) rc = fail_errno(dir, "cannot open", e);
-    if (fd >= 0 && fsync(fd) && errno != EINVAL) rc = fail_errno(dir, "cannot write to the disk", e);
-    if (fd >= 0) close(fd);
+    *fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    enum err_code rc = *fd < 0 && errno != EACCES ? fail_errno(dir, "cannot open", e) : ERR_NONE;
     mem_free(dir);
+    return rc;
+}
+
+enum err_code os_rename(const char *from, const char *to, struct err *e) {
+    int dir = -1, failed = 0;
+    TRY(open_parent(to, &dir, e));
+    enum err_code rc = rename(from, to) ? fail_errno(to, "cannot rename what is finished to this", e) : ERR_NONE;
+    if (!rc && dir >= 0) {
+        do failed = fsync(dir);
+        while (failed && errno == EINTR);
+        /* File systems that cannot sync a directory say EINVAL and need no more. */
+        if (failed && errno != EINVAL) rc = fail_errno(to, "stands complete, but cannot get its name on the disk", e);
+    }
+    if (dir >= 0) close(dir);
     return rc;
 }
 
 enum err_code os_out_commit(struct os_out *o, struct err *e) {
     TRY(os_out_sync(o, e));
     /* Renamed before it is closed: closing gives up the lock. */
-    if (rename(o->part, o->path)) return fail_errno(o->path, "cannot rename the finished file to this", e);
-    enum err_code rc = sync_parent(o->path, e);
-    int failed = fclose(o->f);
-    o->f = NULL;
-    if (failed && !rc) rc = fail_errno(o->path, "cannot close", e);
-    os_out_abandon(o, true);
+    enum err_code rc = os_rename(o->part, o->path, e);
+    if (!rc) os_out_abandon(o, true);
     return rc;
 }
 
 void os_out_abandon(struct os_out *o, bool keep_part) {
-    if (o->f && !keep_part) unlink(o->part);
-    if (o->f) fclose(o->f);
+    if (o->is_open && !keep_part) unlink(o->part);
+    if (o->is_open && keep_part) (void)os_out_flush(o, NULL); /* as much as there is room for */
+    if (o->is_open) close(o->fd);
     mem_free(o->path);
     mem_free(o->part);
+    mem_free(o->buf);
     *o = (struct os_out){ 0 };
 }
 
@@ -334,11 +372,6 @@ bool os_out_is_stale(const char *path) {
     if (fd >= 0) close(fd);
     buf_fini(&part);
     return stale;
-}
-
-enum err_code os_rename(const char *from, const char *to, struct err *e) {
-    if (rename(from, to)) return fail_errno(to, "cannot rename what is finished to this", e);
-    return sync_parent(to, e);
 }
 
 enum err_code os_write_file(const char *path, const void *p, size_t n, struct err *e) {

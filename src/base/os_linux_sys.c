@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <linux/futex.h>
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
@@ -169,6 +170,13 @@ uint64_t os_rss(void) {
     if (!slurp("/proc/self/statm", text, sizeof(text))) return 0;
     const char *second = strchr(text, ' '); /* the first number is all that is mapped */
     return second ? strtoull(second, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
+}
+
+bool os_can_take(size_t n) {
+    void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED) return false;
+    munmap(p, n);
+    return true;
 }
 
 void os_zero(void *p, size_t n) {

@@ -1,6 +1,7 @@
 /* Owns the choice of the way from one container to another, and both ways into GGUF. Metadata and weights are export's,
  * directories export_hf's. */
 #include "quant/convert.h"
+#include <stdio.h>
 #include <string.h>
 #include "base/os.h"
 #include "base/pool.h"

@@ -98,7 +98,7 @@ static enum err_code open_all(struct job *j, struct err *e) {
     TRY(open_imatrix(j, e));
     warn_if_quantized(j->model);
     j->r->parameters = model_parameters(j->model);
-    j->r->source_hash = measurement_hash_model(j->model);
+    TRY(measurement_hash_model(j->model, &j->r->source_hash, e));
     TRY(check_output(j, e));
     TRY(export_open(j->model, &j->vocab, &j->x, e));
     return pool_open(j->d->threads, &j->pool, e);

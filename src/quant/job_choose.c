@@ -109,16 +109,19 @@ static void describe_slot(const struct job *j, enum slot s, struct buf *out) {
     }
 }
 
-static void write_choice(const struct job *j) {
+static enum err_code write_choice(const struct job *j, struct err *e) {
     struct buf texts[SLOT_COUNT] = { { 0 } };
     struct str lines[SLOT_COUNT];
     size_t n = 0;
-    for (unsigned s = 0; s < SLOT_COUNT; s++) {
+    enum err_code rc = ERR_NONE;
+    for (unsigned s = 0; s < SLOT_COUNT && !rc; s++) {
         describe_slot(j, s, &texts[s]);
+        rc = buf_status(&texts[s], e);
         if (texts[s].n) lines[n++] = (struct str){ texts[s].p, texts[s].n };
     }
-    gguf_writer_str_array(j->x->writer, "snug.choice", lines, n);
+    if (!rc) gguf_writer_str_array(j->x->writer, "snug.choice", lines, n);
     for (unsigned s = 0; s < SLOT_COUNT; s++) buf_fini(&texts[s]);
+    return rc;
 }
 
 static void write_hash(const struct job *j, const char *key, uint64_t hash) {
@@ -150,14 +153,14 @@ static void write_imatrix(const struct job *j) {
 }
 
 /* Says in the header all that the bytes behind it depend on: a partial file with the same header can be continued. */
-static void write_account(const struct job *j) {
+static enum err_code write_account(const struct job *j, struct err *e) {
     struct gguf_writer *w = j->x->writer;
     export_set_file_type(j->x, j->recipe ? j->recipe->file_type : recipe_file_type(most_bytes(j)));
     if (j->d->version) gguf_writer_str(w, "snug.version", str_of(j->d->version));
     write_hash(j, "snug.source_hash", j->r->source_hash);
-    write_choice(j);
+    TRY(write_choice(j, e));
     if (j->r->target_bytes) gguf_writer_u64(w, "snug.target_bytes", j->r->target_bytes);
-    if (!j->measured) return;
+    if (!j->measured) return ERR_NONE;
     if (j->imatrix) write_imatrix(j);
     if (j->measured->settings.text_hash) {
         gguf_writer_str(w, "snug.calibration", str_of(j->measured->settings.source));
@@ -165,6 +168,7 @@ static void write_account(const struct job *j) {
     }
     write_hash(j, "snug.importance_hash", measurement_hash_importances(j->measured));
     if (j->r->predicted_kld >= 0) gguf_writer_f32(w, "snug.predicted_kld", (float)j->r->predicted_kld);
+    return ERR_NONE;
 }
 
 /* --- A measured mix --- */
@@ -206,7 +210,7 @@ static enum err_code apply(struct job *j, const struct menu *m, struct err *e) {
 
 /* The file's bytes with the present choice, and those of them that no choice of types changes. */
 static enum err_code count_bytes(struct job *j, const struct menu *m, uint64_t *total, uint64_t *fixed, struct err *e) {
-    write_account(j);
+    TRY(write_account(j, e));
     TRY(gguf_writer_total_bytes(j->x->writer, total, e));
     *fixed = *total;
     for (size_t i = 0; i < m->n; i++) *fixed -= m->options[i][m->chosen[i]].bytes;
@@ -262,6 +266,6 @@ enum err_code job_choose_by_recipe(struct job *j, struct err *e) {
         kld += t && t->n_tries ? measured_loss(t, type) : INFINITY;
     }
     j->r->predicted_kld = isfinite(kld) ? kld : j->mix_kld;
-    write_account(j);
+    TRY(write_account(j, e));
     return gguf_writer_status(j->x->writer, e);
 }

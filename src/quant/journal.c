@@ -10,7 +10,7 @@
 #include "quant/measurement_json.h"
 
 struct journal {
-    struct os_out out; /* f NULL: nothing is kept */
+    struct os_out out; /* not open: nothing is kept */
     json_t *tries, *probes; /* objects: name -> array */
 };
 
@@ -46,7 +46,7 @@ static enum err_code put_line(struct journal *j, json_t *line, struct err *e) {
     struct buf text = { 0 };
     enum err_code rc = json_to_buf(line, JSON_COMPACT, &text, e);
     if (!rc) rc = os_out_write(&j->out, text.p, text.n, e);
-    if (!rc && fflush(j->out.f)) rc = err_where(e, err_set_errno(e, "cannot write"), "%s", j->out.part);
+    if (!rc) rc = os_out_flush(&j->out, e);
     buf_fini(&text);
     return rc;
 }
@@ -99,11 +99,11 @@ bool journal_find_probes(const struct journal *j, struct arena *mem, struct meas
 }
 
 enum err_code journal_keep_tries(struct journal *j, const struct measured_tensor *t, struct err *e) {
-    if (!j->out.f) return ERR_NONE;
+    if (!j->out.is_open) return ERR_NONE;
     return put_line(j, json_pack("{s:s, s:o}", "tensor", t->name, "tries", json_of_tries(t)), e);
 }
 
 enum err_code journal_keep_probes(struct journal *j, const struct measured_tensor *t, struct err *e) {
-    if (!j->out.f) return ERR_NONE;
+    if (!j->out.is_open) return ERR_NONE;
     return put_line(j, json_pack("{s:s, s:o}", "tensor", t->name, "probes", json_of_probes(t)), e);
 }

@@ -16,7 +16,7 @@ static enum err_code identify(struct measurement *m, const struct model *model, 
     snprintf(m->model_name, sizeof m->model_name, "%s", model->hp.name);
     snprintf(m->arch, sizeof m->arch, "%s", model->hp.arch->name);
     m->parameters = model_parameters(model);
-    m->model_hash = measurement_hash_model(model);
+    TRY(measurement_hash_model(model, &m->model_hash, e));
     m->tensors = arena_alloc(&m->mem, model->n_weights, sizeof *m->tensors);
     if (!m->tensors) return err_no_memory(e, model->n_weights * sizeof *m->tensors);
     for (uint32_t i = 0; i < model->n_weights; i++) {
@@ -68,18 +68,19 @@ static uint64_t hash_matrix(uint64_t h, const struct weight *w, float *row) {
     return h;
 }
 
-uint64_t measurement_hash_model(const struct model *m) {
+enum err_code measurement_hash_model(const struct model *m, uint64_t *hash, struct err *e) {
     uint64_t h = HASH_START, widest = 0;
     for (uint32_t i = 0; i < m->n_weights; i++) widest = max_u64(widest, m->weights[i].ne[0]);
     float *row = mem_alloc(widest, sizeof *row);
+    if (!row) return err_no_memory(e, widest * sizeof *row);
     for (uint32_t i = 0; i < m->n_weights; i++) {
         const struct weight *w = &m->weights[i];
         if (w->slot == SLOT_ROPE_FREQS) continue; /* only in GGUF files, and says nothing that hparams do not */
         h = hash_bytes(h, w->name, strlen(w->name));
         h = hash_bytes(h, w->ne, sizeof w->ne);
         bool matrix = slot_info(w->slot)->matrix;
-        if (row && matrix) h = hash_matrix(h, w, row);
-        for (uint64_t r = 0; row && !matrix && r < model_weight_rows(w); r++) { /* a bias of experts has many */
+        if (matrix) h = hash_matrix(h, w, row);
+        for (uint64_t r = 0; !matrix && r < model_weight_rows(w); r++) { /* a bias of experts has many */
             model_read_rows(w, r, 1, row);
             h = hash_bytes(h, row, w->ne[0] * sizeof *row);
         }
@@ -87,7 +88,8 @@ uint64_t measurement_hash_model(const struct model *m) {
     /* With each page the system has mapped its neighbours, which may be another tensor's. */
     for (uint32_t i = 0; i < m->n_weights; i++) model_release(&m->weights[i]);
     mem_free(row);
-    return h;
+    *hash = h;
+    return ERR_NONE;
 }
 
 uint64_t measurement_hash_importances(const struct measurement *m) {

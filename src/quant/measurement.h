@@ -57,7 +57,7 @@ void measurement_free(struct measurement *m); /* NULL is fine */
 
 /* Names, shapes, all vectors and 64 evenly spread pieces of every matrix, decoded and in GGUF's order of rows: the same
  * for a model in whatever file without loss, another one after any training. Touches 64 pages of every tensor. */
-uint64_t measurement_hash_model(const struct model *m);
+enum err_code measurement_hash_model(const struct model *m, uint64_t *hash, struct err *e);
 
 /* Of all importances, in order. */
 uint64_t measurement_hash_importances(const struct measurement *m);

@@ -166,7 +166,9 @@ static enum err_code check_model(const struct measurement *m, const struct model
     if (matrices != m->n_tensors)
         return err_set(e, ERR_FORMAT, "it was made of another model: it has %zu matrices, this one %zu", m->n_tensors,
                        matrices);
-    if (m->model_hash != measurement_hash_model(model))
+    uint64_t hash;
+    TRY(measurement_hash_model(model, &hash, e));
+    if (m->model_hash != hash)
         return err_set(e, ERR_FORMAT, "it was made of a model with the same shapes and other weights (\"%s\"): measure "
                        "this one with another file name", m->model_name);
     return ERR_NONE;

@@ -7,6 +7,7 @@
 
 #include <cblas.h>
 #include <math.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -255,6 +256,24 @@ static void finish_rfn(const struct work *k, uint64_t pieces, double *rfn) {
     }
 }
 
+/* OpenBLAS takes a buffer for each thread that calls it at the same time as others, keeps it, and where it gets none
+ * tries for ever. So room for all is asked for before the first calls of so many threads. */
+static enum err_code check_blas_room(unsigned threads, struct err *e) {
+    enum {
+        BLAS_MIB = 128, /* BUFFER_SIZE of its x86-64 kernels, the largest of all */
+        HEAP_MIB = 128, /* glibc's heap of a thread, which may come first: HEAP_MAX_SIZE, twice while it is aligned */
+    };
+    static atomic_uint checked;
+    unsigned mib = threads * (BLAS_MIB + HEAP_MIB);
+    if (threads <= atomic_load(&checked)) return ERR_NONE;
+    if (!os_can_take((size_t)mib << 20))
+        return err_set(e, ERR_NO_MEMORY, "calibration on %u threads needs %u MiB of address space more, which the "
+                       "system refuses: raise the limit (ulimit -v), or use fewer threads", threads, mib);
+    openblas_set_num_threads(1); /* within a call */
+    atomic_store(&checked, threads);
+    return ERR_NONE;
+}
+
 enum err_code tries_run(struct pool *p, const struct weight *w, const struct stats *inputs, const float *importance,
                         const enum qtype *types, size_t n_types, double *rfn, struct err *e) {
     struct work k = { .w = w, .piece = piece_rows(w), .inputs = inputs, .importance = importance, .types = types,
@@ -265,7 +284,7 @@ enum err_code tries_run(struct pool *p, const struct weight *w, const struct sta
     k.sums = mem_calloc(pieces, (1 + n_types) * sizeof *k.sums);
     if (!k.sums) return err_no_memory(e, pieces * (1 + n_types) * sizeof *k.sums);
     TRY_OUT(rc, bench_init(&k, p, e));
-    openblas_set_num_threads(1);
+    TRY_OUT(rc, check_blas_room(pool_size(p), e));
     pool_run(p, pieces, 1, try_piece, &k);
     rc = bench_errors(&k, e);
     if (!rc) finish_rfn(&k, pieces, rfn);

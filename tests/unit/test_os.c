@@ -213,7 +213,7 @@ static void full_disk_is_reported(void **state) {
     struct err e;
     assert_int_equal(os_out_open(&o, at("big"), false, 0, &e), ERR_NONE);
     int full = open("/dev/full", O_WRONLY);
-    assert_true(full >= 0 && dup2(full, fileno(o.f)) >= 0);
+    assert_true(full >= 0 && dup2(full, o.fd) >= 0);
     close(full);
     enum err_code rc = ERR_NONE;
     for (int i = 0; i < 100 && !rc; i++) rc = os_out_write(&o, dir, sizeof(dir), &e);
