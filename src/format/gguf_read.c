@@ -178,7 +178,7 @@ static int by_key(const void *a, const void *b) {
 
 static enum err_code read_metadata(struct cursor *c, struct gguf *g, size_t n) {
     struct gguf_kv *kv = arena_alloc(&g->mem, n, sizeof(*kv));
-    g->by_key = arena_alloc(&g->mem, n, sizeof(*g->by_key));
+    g->by_key = arena_alloc(&g->mem, n, sizeof(struct gguf_kv *));
     if (!kv || !g->by_key) return err_no_memory(c->e, n * sizeof(*kv));
     g->kv = kv;
     for (size_t i = 0; i < n; i++) {
@@ -186,7 +186,7 @@ static enum err_code read_metadata(struct cursor *c, struct gguf *g, size_t n) {
         g->by_key[i] = &kv[i];
         g->n_kv++;
     }
-    if (n) qsort(g->by_key, n, sizeof(*g->by_key), by_key);
+    if (n) qsort(g->by_key, n, sizeof(struct gguf_kv *), by_key);
     for (size_t i = 1; i < n; i++)
         if (!strcmp(g->by_key[i - 1]->key, g->by_key[i]->key))
             return err_set(c->e, ERR_FORMAT, "metadata key %.80s appears twice", g->by_key[i]->key);

@@ -71,7 +71,7 @@ static enum err_code run_stream(struct stream *s, step_fn *step, const char *cod
 /* Several gzip members may follow one another. */
 static bool step_zlib(struct stream *s) {
     z_stream *z = s->state;
-    z->next_in = (Bytef *)(uintptr_t)s->in.p; /* zlib does not write to it */
+    z->next_in = (Bytef *)s->in.p; /* zlib does not write to it */
     z->avail_in = (uInt)s->in.n;
     z->next_out = s->out;
     z->avail_out = (uInt)s->left;

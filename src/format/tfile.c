@@ -101,7 +101,7 @@ static enum err_code merge(struct tfile *f, struct err *e) {
             sorted[f->n_tensors] = &all[f->n_tensors];
         }
     }
-    qsort(sorted, n, sizeof(*sorted), by_name);
+    qsort(sorted, n, sizeof(struct tfile_tensor *), by_name);
     for (size_t i = 1; i < n; i++)
         if (!strcmp(sorted[i - 1]->name, sorted[i]->name))
             return err_set(e, ERR_FORMAT, "tensor %s is both in %s and in %s", sorted[i]->name,
@@ -111,7 +111,8 @@ static enum err_code merge(struct tfile *f, struct err *e) {
 
 const struct tfile_tensor *tfile_find(const struct tfile *f, const char *name) {
     struct tfile_tensor key = { .name = name }, *key_at = &key;
-    const struct tfile_tensor **hit = bsearch(&key_at, f->priv->by_name, f->n_tensors, sizeof(*hit), by_name);
+    const struct tfile_tensor **hit =
+        bsearch(&key_at, f->priv->by_name, f->n_tensors, sizeof(struct tfile_tensor *), by_name);
     return hit ? *hit : NULL;
 }
 

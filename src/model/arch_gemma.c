@@ -26,7 +26,8 @@ static enum err_code read_hf_scaled(const struct hf_config *c, struct hparams *h
 /* The largest model of each generation divides by the embedding's share of a head instead of by the head's size; only
  * its number of blocks tells in files of others. */
 static void scale_of_largest(struct hparams *hp, uint32_t n_layer) {
-    if (hp->attn_scale == 0 && hp->n_layer == n_layer) hp->attn_scale = 1 / sqrtf((float)(hp->n_embd / hp->n_head));
+    uint32_t share = hp->n_embd / hp->n_head;
+    if (hp->attn_scale == 0 && hp->n_layer == n_layer) hp->attn_scale = 1 / sqrtf((float)share);
 }
 
 static enum err_code read_gguf_2(const struct tfile *f, struct hparams *hp, struct err *e) {

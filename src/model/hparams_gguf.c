@@ -45,7 +45,7 @@ static enum err_code read_count(const struct gguf *g, const char *key, uint32_t 
 }
 
 static enum err_code read_key(const struct gguf *g, const struct hparams_key *k, struct hparams *hp, struct err *e) {
-    bool found, *optional = k->need == HPARAMS_NEEDED ? NULL : &found;
+    bool found = false, *optional = k->need == HPARAMS_NEEDED ? NULL : &found;
     struct key key = key_of(hp, k->gguf);
     switch (k->kind) {
     case HPARAMS_U32: return read_count(g, key.p, hparams_field(hp, k), optional, e);

@@ -47,7 +47,7 @@ static struct path key_path(const struct hf_config *c, const char *names) {
 static enum err_code read_key(const struct hf_config *c, const struct hparams_key *k, struct hparams *hp,
                               struct err *e) {
     struct path at = key_path(c, k->hf);
-    bool found, *optional = k->need == HPARAMS_NEEDED ? NULL : &found;
+    bool found = false, *optional = k->need == HPARAMS_NEEDED ? NULL : &found;
     if (!*at.p || (optional && hf_config_kind(c, at.p) == HF_ARRAY)) return ERR_NONE;
     switch (k->kind) {
     case HPARAMS_U32: return hf_config_u32(c, at.p, hparams_field(hp, k), optional, e);

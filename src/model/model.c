@@ -110,8 +110,8 @@ static enum err_code check_divisors(const struct model *m, const struct weight *
 
 static enum err_code find_parts(struct binder *b, struct weight *w, const char *pattern, struct err *e) {
     struct model *m = b->m;
-    const struct tfile_tensor **parts = arena_alloc(&m->arena, w->n_parts, sizeof *parts);
-    if (!parts) return err_no_memory(e, w->n_parts * sizeof *parts);
+    const struct tfile_tensor **parts = arena_alloc(&m->arena, w->n_parts, sizeof(struct tfile_tensor *));
+    if (!parts) return err_no_memory(e, w->n_parts * sizeof(struct tfile_tensor *));
     for (uint32_t i = 0; i < w->n_parts; i++) {
         char name[SLOT_NAME_BYTES];
         slot_format_name(pattern, w->layer, i, name);
@@ -147,8 +147,8 @@ static enum err_code bind_mxfp4(struct binder *b, struct weight *w, const char *
                                    shape_text(w->ne, 3).p);
         return err_where(e, rc, "%s", tfile_file_path(m->file, codes->shard));
     }
-    const struct tfile_tensor **parts = arena_alloc(&m->arena, 1, sizeof *parts);
-    if (!parts) return err_no_memory(e, sizeof *parts);
+    const struct tfile_tensor **parts = arena_alloc(&m->arena, 1, sizeof(struct tfile_tensor *));
+    if (!parts) return err_no_memory(e, sizeof(struct tfile_tensor *));
     parts[0] = w->src = codes;
     w->parts = parts;
     w->n_parts = 1;

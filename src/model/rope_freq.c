@@ -24,7 +24,7 @@ static double dynamic_base(const struct rope_params *r, uint32_t len) {
 
 /* Where on the dimensions (a real number) a pair turns `turns` times in the original context. */
 static double yarn_dimension(const struct rope_params *r, double turns) {
-    return r->n_rot * log(r->original_ctx / (turns * 2 * pi)) / (2 * log(r->base));
+    return r->n_rot * log(r->original_ctx / (turns * 2 * pi)) / (2 * log((double)r->base));
 }
 
 /* Share of the scaled angle in pair i: 0 for those that turn often, 1 for those that hardly turn, a ramp between. */
@@ -41,7 +41,7 @@ static double yarn_ramp(const struct rope_params *r, uint32_t i) {
 }
 
 float rope_yarn_magnitude(float factor, float mscale) {
-    return factor <= 1 ? 1 : (float)(0.1 * mscale * log(factor) + 1);
+    return factor <= 1 ? 1 : (float)(0.1 * mscale * log((double)factor) + 1);
 }
 
 /* By wavelength in tokens: short ones stay, those longer than the original context are divided by factor, and the

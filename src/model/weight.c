@@ -1,6 +1,7 @@
 /* Reading weights: whatever order and shape a file keeps them in, rows come out as GGUF has them, or as they are used.
  *
  * Nothing here allocates or fails: model_open has checked that every number lies inside of its tensor. */
+#include <assert.h>
 #include <string.h>
 
 #include "base/num.h"
@@ -14,14 +15,19 @@ uint32_t model_permuted_heads(const struct hparams *hp, enum slot s) {
     return 0;
 }
 
-/* Row 2i + j of a head among neighbours is row j * half + i among halves. */
+/* Row 2i + j of a head among neighbours is row j * half + i among halves. Reading the hyper-parameters made sure that a
+ * head has two rows at least. */
 uint64_t rope_row_in_halves(uint64_t n_rows, uint32_t heads, uint64_t r) {
-    uint64_t dim = n_rows / heads, in_head = r % dim;
+    uint64_t dim = n_rows / heads;
+    assert(dim >= 2);
+    uint64_t in_head = r % dim;
     return r - in_head + in_head % 2 * (dim / 2) + in_head / 2;
 }
 
 uint64_t rope_row_in_neighbours(uint64_t n_rows, uint32_t heads, uint64_t r) {
-    uint64_t dim = n_rows / heads, in_head = r % dim;
+    uint64_t dim = n_rows / heads;
+    assert(dim >= 2);
+    uint64_t in_head = r % dim;
     return r - in_head + in_head % (dim / 2) * 2 + in_head / (dim / 2);
 }
 

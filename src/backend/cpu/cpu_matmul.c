@@ -429,7 +429,7 @@ static void id_multiply(void *arg, size_t begin, size_t end, unsigned thread) {
 void cpu_matmul_id(const struct kern *k, struct pool *pool, const struct matmul_id *m, void *scratch, bool exact) {
     const struct matmul *each = &m->each;
     uint8_t *at = scratch;
-    struct id_layout l;
+    struct id_layout l = { 0 };
     struct id_run a = { .m = m, .int8 = !exact && cpu_matmul_is_int8(k, each->type) };
     a.one = (struct run){
         .k = k, .form = int8_form(each->type), .info = qtype_info(each->type), .n_units = units_of(each->n_in),
