@@ -86,10 +86,11 @@ static enum err_code put_json(json_t *root, struct buf *out, struct err *e) {
 }
 
 static json_t *tensor_json(const struct tensor *t, uint64_t begin) {
+    const uint64_t end = begin + t->bytes;
     json_t *shape = json_array();
     for (uint32_t d = t->n_dims; d-- > 0; ) json_array_append_new(shape, json_integer((json_int_t)t->ne[d]));
     return json_pack("{s:s, s:o, s:[I, I]}", "dtype", qtype_name(t->type), "shape", shape, "data_offsets",
-                     (json_int_t)begin, (json_int_t)(begin + t->bytes));
+                     (json_int_t)begin, (json_int_t)end);
 }
 
 /* Length, JSON and padding for tensors [begin, end). */

@@ -38,7 +38,8 @@ static void read_cache(const struct cache_view *c, unsigned src, uint64_t positi
 /* What the scores of a token at pos are multiplied with. */
 static float score_scale(const struct attn_desc *d, int64_t pos) {
     if (d->temp_beta == 0) return d->scale;
-    return d->scale * (1 + d->temp_beta * logf(1 + (float)((pos + d->temp_offset) / d->temp_span)));
+    int64_t spans = (pos + d->temp_offset) / d->temp_span; /* whole ones */
+    return d->scale * (1 + d->temp_beta * logf(1 + (float)spans));
 }
 
 static float score(const struct attn_desc *d, const float *q, const float *k, float scale) {

@@ -10,8 +10,8 @@
 
 uint64_t ref_op_scratch(const struct graph *g, const struct op *op) {
     switch (op->kind) {
-    case OP_MATMUL: return graph_tensor(g, op->src[0])->ne[0]; // one decoded row of w
-    case OP_MATMUL_ID: return graph_tensor(g, op->src[0])->ne[0]; // likewise
+    case OP_MATMUL:
+    case OP_MATMUL_ID: return graph_tensor(g, op->src[0])->ne[0]; // one decoded row of w
     case OP_ATTENTION: return ref_attention_scratch(g, op);
     case OP_PICK_EXPERTS:
     case OP_WEIGH_EXPERTS: return EXPERTS_SCRATCH * graph_tensor(g, op->src[0])->ne[0];
@@ -142,9 +142,10 @@ static float glu_oai(const struct glu_desc *d, float gate, float up) {
 static void glu(const struct program *p, const struct op *op) {
     const float *gate = src_f32(p, op, 0), *up = op->src[1] == NO_TENSOR ? NULL : src_f32(p, op, 1);
     const uint64_t n = tensor_numbers(src_tensor(p, op, 0));
-    for (uint64_t i = 0; i < n; i++)
-        dst_f32(p, op)[i] = op->glu.kind == GLU_OAI ? glu_oai(&op->glu, gate[i], up[i])
-                                                    : activate(op->glu.kind, gate[i]) * (up ? up[i] : 1);
+    for (uint64_t i = 0; i < n; i++) {
+        const float u = up ? up[i] : 1;
+        dst_f32(p, op)[i] = op->glu.kind == GLU_OAI ? glu_oai(&op->glu, gate[i], u) : activate(op->glu.kind, gate[i]) * u;
+    }
 }
 
 /* --- Rows cut and joined --- */
