@@ -1,5 +1,6 @@
 /* snug bench: a table like llama-bench's, with each result's share of what the machine could do. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include "base/str.h"
 #include "cli/cli.h"
@@ -17,6 +18,19 @@ struct bench {
     json_t *machines, *results;
 };
 
+/* "P,N" and nothing else. */
+static bool read_pair(const char *text, uint32_t pair[2]) {
+    for (int i = 0; i < 2; i++) {
+        if (*text < '0' || *text > '9') return false;
+        char *end;
+        unsigned long long number = strtoull(text, &end, 10);
+        if (number > UINT32_MAX || *end != (i == 0 ? ',' : 0)) return false;
+        pair[i] = (uint32_t)number;
+        text = end + 1;
+    }
+    return true;
+}
+
 static enum err_code read_options(struct bench *b, struct err *e) {
     const struct opts *o = b->o;
     *b->prompts = 512, *b->gens = 128, *b->depths = 0, *b->threads = 0;
@@ -29,12 +43,8 @@ static enum err_code read_options(struct bench *b, struct err *e) {
     TRY(opts_u32_list(o, "--threads", b->threads, MAX_LIST, &b->n_threads, e));
     TRY(opts_u32(o, "--repetitions", 1, 1000, &b->repeat, e));
     for (b->n_pg = 0; b->n_pg < opts_count(o, "-pg") && b->n_pg < MAX_PG; b->n_pg++) {
-        unsigned p, n;
-        char end;
-        if (sscanf(opts_nth(o, "-pg", b->n_pg), "%u,%u%c", &p, &n, &end) != 2)
-            return err_set(e, ERR_USAGE, "-pg %s: two numbers P,N are needed", opts_nth(o, "-pg", b->n_pg));
-        b->pg[b->n_pg][0] = p;
-        b->pg[b->n_pg][1] = n;
+        const char *text = opts_nth(o, "-pg", b->n_pg);
+        if (!read_pair(text, b->pg[b->n_pg])) return err_set(e, ERR_USAGE, "-pg %s: two numbers P,N are needed", text);
     }
     const char *form = opts_str(o, "--output");
     if (opts_has(o, "--json") || (form && !strcmp(form, "json"))) b->form = FORM_JSON;

@@ -28,7 +28,7 @@ const struct enc_level *const *enc_levels(size_t *n) {
 static search_fn *search_of(enum qtype t) {
     unsigned features = cpu_features();
     size_t i = ARRAY_LEN(levels) - 1;
-    while (levels[i]->needs & ~features) i--;
+    while (i > 0 && levels[i]->needs & ~features) i--; /* the first needs nothing */
     return levels[i]->search[t];
 }
 

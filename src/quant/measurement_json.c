@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 json_t *json_of_hash(uint64_t hash) {
@@ -99,10 +100,10 @@ enum err_code json_get_text(const json_t *v, const char *field, char *out, size_
 
 enum err_code json_get_hash(const json_t *v, const char *field, uint64_t *out, struct err *e) {
     char text[17];
-    int used = 0;
     TRY(json_get_text(v, field, text, sizeof text, e));
-    if (strlen(text) != 16 || strspn(text, "0123456789abcdef") != 16 || sscanf(text, "%" SCNx64 "%n", out, &used) != 1)
+    if (strlen(text) != 16 || strspn(text, "0123456789abcdef") != 16)
         return bad_field(field, "16 hexadecimal digits", e);
+    *out = strtoull(text, NULL, 16);
     return ERR_NONE;
 }
 

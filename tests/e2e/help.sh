@@ -43,6 +43,8 @@ check "nothing alike" suggests 'see snug run --help' --frob
 check "nothing alike, long" suggests 'see snug run --help' --no-such-option
 check "missing value" fails 2 run models/tiny -n
 check "bad number" fails 2 run models/tiny -n many
+check "half a pair" fails 2 bench models/tiny -pg 512,
+check "a pair of which one is beyond 32 bits" fails 2 bench models/tiny -pg 512,4294967297
 check "no model" fails 2 run
 check "model that is not there" fails 1 run "$work/nothing.gguf" -p x
 check "folder without a model" fails 1 run "$work" -p x
