@@ -144,7 +144,8 @@ static void glu(const struct program *p, const struct op *op) {
     const uint64_t n = tensor_numbers(src_tensor(p, op, 0));
     for (uint64_t i = 0; i < n; i++) {
         const float u = up ? up[i] : 1;
-        dst_f32(p, op)[i] = op->glu.kind == GLU_OAI ? glu_oai(&op->glu, gate[i], u) : activate(op->glu.kind, gate[i]) * u;
+        dst_f32(p, op)[i] =
+            op->glu.kind == GLU_OAI ? glu_oai(&op->glu, gate[i], u) : activate(op->glu.kind, gate[i]) * u;
     }
 }
 
