@@ -43,7 +43,8 @@ static bool next_line(struct str *table, struct line *l) {
     while (table->n) {
         struct str text = cut(table, "\n");
         if (!text.n || text.p[0] == '#') continue;
-        for (l->n = 0; text.n && l->n < MAX_FIELDS;) l->field[l->n++] = cut(&text, " | ");
+        *l = (struct line){ .n = 0 }; /* a field that the line lacks is empty */
+        while (text.n && l->n < MAX_FIELDS) l->field[l->n++] = cut(&text, " | ");
         return true;
     }
     return false;

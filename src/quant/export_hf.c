@@ -133,7 +133,7 @@ static enum err_code declare_weights(struct hf_export *x, struct err *e) {
     const struct model *m = x->m;
     x->weights = NEW_ARRAY(const struct weight *, m->n_weights);
     x->types = NEW_ARRAY(enum qtype, m->n_weights);
-    if (!x->weights || !x->types) return err_no_memory(e, m->n_weights * sizeof *x->weights);
+    if (!x->weights || !x->types) return err_no_memory(e, m->n_weights * sizeof(struct weight *));
     if (!m->hp.arch->hf_constants || m->hp.n_expert)
         return err_set(e, ERR_UNSUPPORTED, "models of architecture %s%s are not written as directories yet; write a "
                        "GGUF file", m->hp.arch->name, m->hp.n_expert ? " with experts" : "");
