@@ -55,17 +55,18 @@ int main(int argc, char **argv) {
         fprintf(stderr, "usage: bench_quantize MODEL OUT.gguf [BPW [ROWS LENGTH]]\n");
         return 2;
     }
-    struct snug_quantize_options o = { .model = argv[1], .out = argv[2], .bits_per_weight = argc > 3 ? atof(argv[3]) : 4,
-                                       .calib_rows = argc > 5 ? (uint32_t)atoi(argv[4]) : 128,
-                                       .calib_length = argc > 5 ? (uint32_t)atoi(argv[5]) : 512,
+    struct snug_quantize_options o = { .model = argv[1], .out = argv[2],
+                                       .bits_per_weight = argc > 3 ? strtod(argv[3], NULL) : 4,
+                                       .calib_rows = argc > 5 ? (uint32_t)strtoul(argv[4], NULL, 10) : 128,
+                                       .calib_length = argc > 5 ? (uint32_t)strtoul(argv[5], NULL, 10) : 512,
                                        .force = true, .no_resume = true, .progress = { step, &c } };
     if (snug_measure_machine(0, &machine, &e)) goto failed;
     double start = c.last = now();
     if (snug_quantize(&o, &r, &e)) goto failed;
     double seconds = now() - start, billions = (double)r.parameters * 1e-9;
     double products = 2 * (double)r.parameters * o.calib_rows * o.calib_length; /* one pass of all tokens */
-    printf("%s, %u threads, %.0f GFLOPS: %.1f s, %.1f s a billion weights, %llu tries\n\n", machine.cpu, machine.threads,
-           machine.f32_gflops, seconds, seconds / billions, (unsigned long long)r.tries);
+    printf("%s, %u threads, %.0f GFLOPS: %.1f s, %.1f s a billion weights, %llu tries\n\n", machine.cpu,
+           machine.threads, machine.f32_gflops, seconds, seconds / billions, (unsigned long long)r.tries);
     printf("| part | seconds | share |\n|---|---|---|\n");
     double calibrating = seconds_of(&c, "calibrating");
     qsort(c.parts, c.n, sizeof *c.parts, by_time);
