@@ -241,7 +241,7 @@ static enum err_code identify(struct measuring *k, struct err *e) {
     TRY(measurement_new(model, &k->m, e));
     k->weights = NEW_ARRAY(const struct weight *, k->m->n_tensors);
     k->max_abs = NEW_ARRAY(float, k->m->n_tensors);
-    if (!k->weights || !k->max_abs) return err_no_memory(e, k->m->n_tensors * sizeof *k->weights);
+    if (!k->weights || !k->max_abs) return err_no_memory(e, k->m->n_tensors * sizeof(struct weight *));
     for (uint32_t i = 0, n = 0; i < model->n_weights; i++)
         if (slot_info(model->weights[i].slot)->matrix) k->weights[n++] = &model->weights[i];
     return ERR_NONE;

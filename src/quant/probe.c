@@ -83,12 +83,13 @@ static double weights_behind(const struct measuring *k, uint32_t stage) {
 
 /* Adds up, over the matrices that are probed, the work of encoding them and that of the copies' way. */
 static void add_work(const struct measuring *k, double *encoding, double *passing) {
+    const size_t tries = ARRAY_LEN(probe_bpw);
     for (size_t i = 0; i < k->m->n_tensors; i++) {
         uint32_t stage = stage_of(k, i);
         bool block = stage && stage <= k->en->model->hp.n_layer;
         if (block && !is_probed_layer(k, stage - 1)) continue;
-        *encoding += ARRAY_LEN(probe_bpw) * (double)measured_weights(&k->m->tensors[i]) * ENCODE_COST;
-        *passing += ARRAY_LEN(probe_bpw) * weights_behind(k, stage) * probe_tokens(k);
+        *encoding += (double)tries * (double)measured_weights(&k->m->tensors[i]) * ENCODE_COST;
+        *passing += (double)tries * weights_behind(k, stage) * probe_tokens(k);
     }
 }
 
