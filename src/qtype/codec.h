@@ -6,8 +6,9 @@
 #include <stdint.h>
 #include <string.h>
 
-#define QTYPE_READ(name, id, weights, bytes, codec, text) void decode_##codec(const void *blocks, float *out, size_t n);
-#define QTYPE(name, id, weights, bytes, codec, text)             \
+#define QTYPE_READ(name, id, weights, bytes, codec, text)        \
+    void decode_##codec(const void *blocks, float *out, size_t n);
+#define QTYPE(name, id, weights, bytes, codec, text)               \
     void decode_##codec(const void *blocks, float *out, size_t n); \
     void encode_##codec(const float *in, void *blocks, size_t n);
 #include "qtype/qtype.def"
@@ -15,8 +16,8 @@
 
 /* What one block holds, one number a slot, before it is packed. A type uses the slots that its layout has;
  * docs/formats/blocks.md says which. All integers are the unsigned bits that the file keeps, so a signed scale s is
- * s + 32 (Q3_K, IQ4_XS) or s + 128 (Q6_K), and a signed code q of Q4_0, Q5_0, Q8_0, Q3_K, Q6_K is q + 8, 16, 128, 4,
- * 32. */
+ * s + 32 (Q3_K, IQ4_XS) or s + 128 (Q6_K), MXFP4's e is scale[0], and a signed code q of Q4_0, Q5_0, Q8_0, Q3_K,
+ * Q6_K is q + 8, 16, 128, 4, 32. */
 struct block_codes {
     uint16_t d, dmin;   /* half: the block's scale; scale of the mins, or Q4_1's and Q5_1's own min */
     uint8_t scale[16];  /* per sub-block */
@@ -35,11 +36,16 @@ typedef void block_pack(const struct block_codes *c, void *out);
 block_pack pack_q4_0, pack_q4_1, pack_q5_0, pack_q5_1, pack_q8_0, pack_iq4_nl;
 block_pack pack_q2_k, pack_q3_k, pack_q4_k, pack_q5_k, pack_q6_k, pack_iq4_xs;
 block_pack pack_iq1_s, pack_iq1_m, pack_iq2_xxs, pack_iq2_xs, pack_iq2_s, pack_iq3_xxs, pack_iq3_s;
+block_pack pack_tq1_0, pack_tq2_0, pack_mxfp4;
 
 /* The 16 levels of IQ4_NL and IQ4_XS, ascending. */
 extern const int8_t iq4_levels[16];
 /* Of MXFP4 and NVFP4, doubled, in the order of their codes. */
 extern const int8_t fp4_levels[16];
+/* The code of the level nearest to x, x as doubled as the levels; of two as near, the one nearer to 0. */
+uint8_t fp4_code(float x);
+/* MXFP4's e that brings a block's largest magnitude to within 4 and 8, or 0, the least, for one below its reach. */
+int mxfp4_exponent(float most);
 
 /* The points that groups of weights of an IQ type may be. Point i has the elements points[len * i + 0 .. len - 1]; seen
  * as two halves, points first[h] .. first[h + 1] - 1 are those whose upper half has pattern h, and low[i] is the

@@ -1,5 +1,6 @@
 /* Codecs of the types whose codes are very small numbers: ternary TQ1_0 and TQ2_0, and MXFP4 and NVFP4, four-bit floats
- * under scales that are floats of eight bits. Decoding is exact. */
+ * under scales that are floats of eight bits. Decoding is exact. Encoding takes the scale from the extreme value and
+ * rounds. */
 #include "qtype/codec.h"
 #include "qtype/round.h"
 
@@ -35,6 +36,42 @@ void decode_tq2_0(const void *blocks, float *out, size_t n) {
     }
 }
 
+/* The bytes of one of TQ1_0's fields. A number of five digits counts 243rds, which round up to 256ths. */
+static uint8_t *pack_trits(const uint8_t *q, int bytes, int digits, uint8_t *out) {
+    for (int m = 0; m < bytes; m++) {
+        unsigned v = 0;
+        for (int t = 0; t < 5; t++) v = 3 * v + (t < digits ? q[bytes * t + m] : 0);
+        *out++ = (uint8_t)((v * 256 + 242) / 243);
+    }
+    return out;
+}
+
+void pack_tq1_0(const struct block_codes *c, void *out) {
+    uint8_t *b = pack_trits(c->q, 32, 5, out);
+    b = pack_trits(c->q + 160, 16, 5, b);
+    b = pack_trits(c->q + 240, 4, 4, b);
+    store_u16(b, c->d);
+}
+
+void pack_tq2_0(const struct block_codes *c, void *out) {
+    uint8_t *b = out;
+    memset(b, 0, 64);
+    for (int e = 0; e < 256; e++) b[32 * (e >> 7) + (e & 31)] |= (uint8_t)(c->q[e] << 2 * (e >> 5 & 3));
+    store_u16(b + 64, c->d);
+}
+
+static void encode_ternary(const float *in, uint8_t *out, size_t n, block_pack *pack, size_t bytes) {
+    for (; n; n -= 256, in += 256, out += bytes) {
+        struct block_codes c = { .d = f16_clamped(fabsf(extreme(in, 256))) };
+        float inv = inverse_or_0(f32_from_f16(c.d));
+        for (int j = 0; j < 256; j++) c.q[j] = code_of(in[j] * inv, 1, 2);
+        pack(&c, out);
+    }
+}
+
+void encode_tq1_0(const float *in, void *blocks, size_t n) { encode_ternary(in, blocks, n, pack_tq1_0, 54); }
+void encode_tq2_0(const float *in, void *blocks, size_t n) { encode_ternary(in, blocks, n, pack_tq2_0, 66); }
+
 /* Twice the values of a float of one sign, two exponent and one mantissa bits. */
 const int8_t fp4_levels[16] = { 0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12 };
 
@@ -49,6 +86,35 @@ void decode_mxfp4(const void *blocks, float *out, size_t n) {
             out[j] = (float)fp4_levels[b[1 + j] & 15] * d;
             out[j + 16] = (float)fp4_levels[b[1 + j] >> 4] * d;
         }
+    }
+}
+
+uint8_t fp4_code(float x) {
+    unsigned code = 0;
+    for (unsigned i = 0; i < 7; i++) code += fabsf(x) > (float)(fp4_levels[i] + fp4_levels[i + 1]) / 2;
+    return (uint8_t)(x < 0 && code ? code + 8 : code);
+}
+
+int mxfp4_exponent(float most) {
+    int exponent;
+    frexpf(most, &exponent); /* most < 2^exponent, and at least half of it */
+    return most > 0 && exponent > -124 ? exponent + 124 : 0;
+}
+
+void pack_mxfp4(const struct block_codes *c, void *out) {
+    uint8_t *b = out;
+    b[0] = c->scale[0];
+    for (int j = 0; j < 16; j++) b[1 + j] = (uint8_t)(c->q[j] | c->q[j + 16] << 4);
+}
+
+/* What is beyond 6 becomes 6, as the format's own text has it. */
+void encode_mxfp4(const float *in, void *blocks, size_t n) {
+    for (uint8_t *out = blocks; n; n -= 32, in += 32, out += 17) {
+        int e = mxfp4_exponent(fabsf(extreme(in, 32)));
+        struct block_codes c = { .scale = { (uint8_t)e } };
+        float inv = ldexpf(1, 127 - e);
+        for (int j = 0; j < 32; j++) c.q[j] = fp4_code(2 * (in[j] * inv));
+        pack_mxfp4(&c, out);
     }
 }
 

@@ -34,7 +34,8 @@ static search_fn *search_of(enum qtype t) {
 
 float encoder_reach(enum qtype t) {
     if (t == QTYPE_F32) return FLT_MAX;
-    /* The largest floats that do not round to infinity; every other type keeps its scales in halves. */
+    /* The largest floats that do not round to infinity; every other type keeps its scales in halves
+     * but MXFP4, which is held to the same. */
     return t == QTYPE_BF16 ? 0x1.fefffep127f : 0x1.ffdffep15f;
 }
 

@@ -24,8 +24,7 @@ enum err_code recipe_find(const char *name, const struct recipe **out, struct er
         if (!strcasecmp(aliases[i].name, name)) wanted = aliases[i].means;
     for (size_t i = 0; i < ARRAY_LEN(recipes); i++)
         if (!strcasecmp(recipes[i].name, wanted)) *out = &recipes[i];
-    if (*out && qtype_can_write((*out)->base)) return ERR_NONE;
-    if (*out) return err_set(e, ERR_UNSUPPORTED, "type %s uses stored types that snug cannot write yet", name);
+    if (*out) return ERR_NONE;
     return err_set(e, ERR_USAGE, "type %s is not known: Q4_K_M, Q3_K_M, Q2_K, IQ4_XS, Q8_0 ...", name);
 }
 

@@ -465,8 +465,8 @@ static void wrong_arguments(void **state) {
     d.keep = bad;
     d.n_keep = 1;
     expect_refusal(&d, ERR_USAGE, "Q4_K_M", "not known");
-    d = recipe_job(at("w.gguf"), "MXFP4_MOE");
-    expect_refusal(&d, ERR_UNSUPPORTED, "MXFP4_MOE", "");
+    d = recipe_job(at("w.gguf"), "NVFP4");
+    expect_refusal(&d, ERR_USAGE, "NVFP4", "not known");
     d = bpw_job(NULL, 0);
     d.target = JOB_MEASURE_ONLY;
     d.measurement = NULL;
