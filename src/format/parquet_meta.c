@@ -137,13 +137,13 @@ static bool choose(struct parquet_meta *m, const struct schema *s, const char *n
     return n && (choose_text(m, n) || choose_chat(m, s, n));
 }
 
-/* Names of the columns for an error; those that are too many or no plain text are left out. */
+/* Names of the columns for an error; those that are too many, missing or no plain text are left out. */
 static void list_columns(const struct schema *s, char *out, size_t size) {
     size_t n = 0;
     out[0] = 0;
     for (size_t i = 1; i < s->n; i = s->nodes[i].end) {
         struct str name = s->nodes[i].name;
-        if (n + name.n + 3 > size || !utf8_valid(name.p, name.n) || memchr(name.p, 0, name.n)) continue;
+        if (!name.n || n + name.n + 3 > size || !utf8_valid(name.p, name.n) || memchr(name.p, 0, name.n)) continue;
         if (n) out[n++] = ',', out[n++] = ' ';
         memcpy(out + n, name.p, name.n);
         out[n += name.n] = 0;
