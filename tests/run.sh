@@ -106,8 +106,7 @@ if setup build-asan -Db_sanitize=address,undefined -Db_lundef=false -Dwerror=fal
     suite asan-ubsan build-asan --no-suite tree --no-suite e2e --no-suite long --timeout-multiplier 4
 fi
 
-# OpenBLAS is not instrumented, so its own threads would look like races; one thread has none.
-export TSAN_OPTIONS=halt_on_error=1 OPENBLAS_NUM_THREADS=1
+export TSAN_OPTIONS=halt_on_error=1
 if setup build-tsan -Db_sanitize=thread -Db_lundef=false -Dwerror=false -Dbench=false; then
     suite tsan build-tsan --suite threads --timeout-multiplier 8
 fi

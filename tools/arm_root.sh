@@ -44,7 +44,6 @@ find "$root" -type l -lname '/*' | while read -r link; do
     [ ! -e "$root$to" ] || ln -sfn "$root$to" "$link"
 done
 
-# OpenBLAS's own folder: outside it, its files have their usual names by update-alternatives alone.
 libdir=$root/usr/lib/aarch64-linux-gnu
 cat >"$root/cross.ini" <<END
 [binaries]
@@ -60,7 +59,7 @@ c_link_args = ['--sysroot=$root']
 
 [properties]
 sys_root = '$root'
-pkg_config_libdir = '$libdir/pkgconfig:$libdir/openblas-serial/pkgconfig'
+pkg_config_libdir = '$libdir/pkgconfig'
 
 [host_machine]
 system = 'linux'

@@ -22,8 +22,6 @@ uint64_t os_random_u64(void);
 double os_cpu_quota(void);
 /* Asks the system to let this process use AMX tiles; false if it does not. */
 bool os_enable_amx(void);
-/* Whether n more bytes of address space could be had now. */
-bool os_can_take(size_t n);
 /* Clears n bytes of heap memory (mem_alloc); whole pages become zero without being touched where the system can. */
 void os_zero(void *p, size_t n);
 /* Sleeps while *word == value and nobody wakes; may return early, so callers loop. */

@@ -1,18 +1,17 @@
 /* One matrix: scanned, encoded, tried. See tries.h.
  *
  * The work is cut into pieces of rows whose size follows from the shape alone, none with rows of two matrices of a
- * stack; each piece writes results of its own, which are added up in order. Products with the sampled inputs are
- * OpenBLAS's, one piece a call, single-threaded within a call. */
+ * stack; each piece writes results of its own, which are added up in order. Products with the sampled inputs are the
+ * processor back end's in float, one piece a call, each within its thread. */
 #include "quant/tries.h"
 
-#include <cblas.h>
 #include <math.h>
-#include <stdatomic.h>
 #include <string.h>
 
+#include "backend/cpu/cpu_matmul.h"
+#include "base/cpu.h"
 #include "base/mem.h"
 #include "base/num.h"
-#include "base/os.h"
 #include "quant/encoder.h"
 
 enum {
@@ -33,6 +32,8 @@ static uint64_t piece_rows(const struct weight *w) {
 struct bench {
     float *w, *error, *product; /* (piece, n_in) twice, (piece, n_sample) */
     uint8_t *blocks;            /* (piece) rows of the largest type tried */
+    struct pool *alone;         /* this thread's product: on no other */
+    void *scratch;
     enum err_code rc;
     struct err err;
 };
@@ -42,6 +43,7 @@ struct work {
     uint64_t piece; /* rows */
     uint64_t rows;  /* of each matrix that are taken, evenly spread */
     const struct stats *inputs; /* (n_mat) or NULL */
+    struct kern kern;           /* where there are inputs */
     const float *importance;    /* (n_mat, n_in) or NULL */
     const enum qtype *types;
     size_t n_types;
@@ -72,8 +74,18 @@ static void bench_fini(struct work *k) {
         mem_free(k->bench[i].error);
         mem_free(k->bench[i].product);
         mem_free(k->bench[i].blocks);
+        mem_free(k->bench[i].scratch);
+        pool_close(k->bench[i].alone);
     }
     mem_free(k->bench);
+}
+
+static enum err_code product_init(const struct work *k, struct bench *b, struct err *e) {
+    size_t n = k->piece * k->inputs->n_sample, scratch = cpu_matmul_scratch(QTYPE_F32, k->w->ne[0], k->piece, 1, true);
+    b->product = mem_alloc(n, sizeof(float));
+    b->scratch = mem_alloc(scratch, 1);
+    if (!b->product || !b->scratch) return err_no_memory(e, n * sizeof(float) + scratch);
+    return pool_open(1, &b->alone, e);
 }
 
 static enum err_code bench_init(struct work *k, struct pool *p, struct err *e) {
@@ -86,8 +98,8 @@ static enum err_code bench_init(struct work *k, struct pool *p, struct err *e) {
         b->w = mem_alloc(n, sizeof(float));
         b->error = mem_alloc(k->n_types ? n : 0, sizeof(float));
         b->blocks = mem_alloc(k->n_types ? n : 0, sizeof(float)); /* no type is larger than F32 */
-        b->product = mem_alloc(k->inputs ? k->piece * k->inputs->n_sample : 0, sizeof(float));
-        if (!b->w || !b->error || !b->blocks || !b->product) return err_no_memory(e, n * sizeof(float));
+        if (!b->w || !b->error || !b->blocks) return err_no_memory(e, n * sizeof(float));
+        if (k->inputs) TRY(product_init(k, b, e));
     }
     return ERR_NONE;
 }
@@ -210,10 +222,12 @@ static double sum_squares(const float *x, size_t n) {
 /* ||rows X||^2, or ||rows||^2 without inputs; rows of matrix x, and as many columns of X as inputs came. */
 static double response(const struct work *k, struct bench *b, const float *rows, struct run run) {
     const struct stats *s = k->inputs ? &k->inputs[run.x] : NULL;
-    int n_in = (int)k->w->ne[0];
-    if (!s) return sum_squares(rows, run.n * k->w->ne[0]);
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)run.n, (int)s->n_taken, n_in, 1, rows, n_in, s->sample,
-                n_in, 0, b->product, (int)s->n_taken);
+    size_t n_in = k->w->ne[0];
+    if (!s) return sum_squares(rows, run.n * n_in);
+    struct matmul m = { .type = QTYPE_F32, .w = s->sample, .row_bytes = n_in * sizeof(float), .n_in = n_in,
+                        .n_out = s->n_taken, .n_tok = run.n, .x = rows, .x_stride = n_in, .out = b->product,
+                        .out_stride = s->n_taken };
+    cpu_matmul(&k->kern, b->alone, &m, b->scratch, true);
     return sum_squares(b->product, run.n * s->n_taken) * (double)s->n_seen / (double)s->n_taken;
 }
 
@@ -256,24 +270,6 @@ static void finish_rfn(const struct work *k, uint64_t pieces, double *rfn) {
     }
 }
 
-/* OpenBLAS takes a buffer for each thread that calls it at the same time as others, keeps it, and where it gets none
- * tries for ever. So room for all is asked for before the first calls of so many threads. */
-static enum err_code check_blas_room(unsigned threads, struct err *e) {
-    enum {
-        BLAS_MIB = 128, /* BUFFER_SIZE of its x86-64 kernels, the largest of all */
-        HEAP_MIB = 128, /* glibc's heap of a thread, which may come first: HEAP_MAX_SIZE, twice while it is aligned */
-    };
-    static atomic_uint checked;
-    unsigned mib = threads * (BLAS_MIB + HEAP_MIB);
-    if (threads <= atomic_load(&checked)) return ERR_NONE;
-    if (!os_can_take((size_t)mib << 20))
-        return err_set(e, ERR_NO_MEMORY, "calibration on %u threads needs %u MiB of address space more, which the "
-                       "system refuses: raise the limit (ulimit -v), or use fewer threads", threads, mib);
-    openblas_set_num_threads(1); /* within a call */
-    atomic_store(&checked, threads);
-    return ERR_NONE;
-}
-
 enum err_code tries_run(struct pool *p, const struct weight *w, const struct stats *inputs, const float *importance,
                         const enum qtype *types, size_t n_types, double *rfn, struct err *e) {
     struct work k = { .w = w, .piece = piece_rows(w), .inputs = inputs, .importance = importance, .types = types,
@@ -281,10 +277,10 @@ enum err_code tries_run(struct pool *p, const struct weight *w, const struct sta
     k.rows = min_u64(w->ne[1], max_u64(TRY_WEIGHTS / w->ne[0] / w->ne[2], PIECE_MIN_ROWS));
     uint64_t pieces = n_pieces(&k);
     enum err_code rc;
+    kern_init(&k.kern, cpu_features());
     k.sums = mem_calloc(pieces, (1 + n_types) * sizeof *k.sums);
     if (!k.sums) return err_no_memory(e, pieces * (1 + n_types) * sizeof *k.sums);
     TRY_OUT(rc, bench_init(&k, p, e));
-    TRY_OUT(rc, check_blas_room(pool_size(p), e));
     pool_run(p, pieces, 1, try_piece, &k);
     rc = bench_errors(&k, e);
     if (!rc) finish_rfn(&k, pieces, rfn);

@@ -3,7 +3,7 @@
 set -eu
 . tests/tree/lib.sh
 flags="-std=c11 -D_GNU_SOURCE -Isrc -Iinclude -Wall -Wextra -Werror"
-flags="$flags $(pkg-config --cflags jansson libpcre2-8 libutf8proc openblas hwloc)"
+flags="$flags $(pkg-config --cflags jansson libpcre2-8 libutf8proc hwloc)"
 
 headers=$(find include src -name '*.h' | sort | sed 's|^src/||; s|^include/||')
 
