@@ -31,7 +31,7 @@ struct hf_tokenizer {
     enum hf_tok_model model;
     uint32_t n;                /* one more than the highest id */
     const struct str *piece;   /* (n), an id that nothing has is {NULL, 0}; added tokens need not be among them */
-    const float *score;        /* (n) SentencePiece's scores; NULL: the order of merges stands for them */
+    const float *score;        /* (n) SentencePiece's or Unigram's; NULL: the order of merges stands for them */
     const uint8_t *type;       /* (n) SentencePiece's types, 1 to 6, which GGUF has too; NULL: by added tokens alone */
     bool by_rank;              /* byte level: pieces are plain bytes, and merges follow from the order of pieces */
     uint32_t n_merges;
@@ -46,7 +46,12 @@ struct hf_tokenizer {
     bool byte_fallback;        /* pieces <0x00> to <0xFF> are bytes */
     enum hf_tok_prefix prefix;
     bool prefix_once;          /* no prefix where the text begins with a space */
-    bool remove_extra_spaces;  /* spaces at the ends go, runs become one */
+    bool remove_extra_spaces;  /* SentencePiece's way: spaces at the ends go, runs become one */
+    /* tokenizer.json's ways, after the table of replacements and in this order: */
+    bool trim_start, trim_end; /* white space at the ends goes */
+    bool join_spaces;          /* runs of spaces become one */
+    bool white_parts;          /* white space of any kind only parts words, each of which gets the prefix */
+    bool split_words;          /* no piece joins a space and what stands before it, whatever the pieces are */
     struct str charsmap;       /* SentencePiece's table of replacements, empty if none */
     int32_t bos, eos, unk, pad; /* -1: none */
     bool add_bos, add_eos;

@@ -1,11 +1,11 @@
 /* Owns the tokenizer of a directory: which of its files is read, and what the files beside it add or have another say
  * in. The files themselves are read by hf_tokenizer.c, sentencepiece.c and tekken.c. */
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/os.h"
+#include "format/hf_tok_impl.h"
 #include "format/sentencepiece.h"
 #include "format/tekken.h"
 
@@ -35,7 +35,7 @@ int32_t hf_tokenizer_id(const struct hf_tokenizer *t, struct str text) {
     return -1;
 }
 
-static enum err_code keep(struct hf_tokenizer *t, const char *p, size_t n, struct str *out, struct err *e) {
+enum err_code hf_tok_keep(struct hf_tokenizer *t, const char *p, size_t n, struct str *out, struct err *e) {
     char *copy = arena_strndup(&t->mem, p, n);
     if (!copy) return err_no_memory(e, n);
     *out = (struct str){ copy, n };
@@ -69,7 +69,7 @@ static enum err_code add_token(struct hf_tokenizer *t, struct hf_tok_added *list
                        token.id, t->n);
     }
     TRY(grow(t, (uint32_t)token.id + 1, e));
-    TRY(keep(t, token.text.p, token.text.n, &token.text, e));
+    TRY(hf_tok_keep(t, token.text.p, token.text.n, &token.text, e));
     list[t->n_added++] = token;
     return ERR_NONE;
 }
@@ -161,7 +161,7 @@ static enum err_code config_template(struct hf_tokenizer *t, const struct hf_con
         snprintf(path, sizeof(path), "chat_template.%zu.template", i);
         TRY(hf_config_str(c, path, &text, &found, e));
     }
-    return text ? keep(t, text, strlen(text), &t->chat_template, e) : ERR_NONE;
+    return text ? hf_tok_keep(t, text, strlen(text), &t->chat_template, e) : ERR_NONE;
 }
 
 /* How a tokenizer.model is used is said here: "legacy" puts the prefix space before each stretch of text between
@@ -221,7 +221,7 @@ out:
 
 /* Newer directories keep the template in a file of its own, which then counts. */
 static enum err_code read_template(struct hf_tokenizer *t, struct span file, struct err *e) {
-    return keep(t, (const char *)file.p, file.n, &t->chat_template, e);
+    return hf_tok_keep(t, (const char *)file.p, file.n, &t->chat_template, e);
 }
 
 static enum err_code open_file(const char *path, parse_fn *parse, struct hf_tokenizer **out, struct err *e) {

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "format/base64.h"
+
 /* Far above any vocabulary; real files have 1000 special tokens, most of them without a name. */
 #define MAX_PIECES (1 << 24)
 #define MAX_SPECIAL (1 << 16)
@@ -18,30 +20,6 @@ static const char *const first_specials[] = {
     "[/TOOL_RESULTS]", "[TOOL_CALLS]", "[IMG]", "<pad>", "[IMG_BREAK]", "[IMG_END]", "[PREFIX]", "[MIDDLE]",
     "[SUFFIX]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[TOOL_CONTENT]",
 };
-
-static int digit_of(char c) {
-    if (c >= 'A' && c <= 'Z') return c - 'A';
-    if (c >= 'a' && c <= 'z') return c - 'a' + 26;
-    if (c >= '0' && c <= '9') return c - '0' + 52;
-    return c == '+' ? 62 : c == '/' ? 63 : -1;
-}
-
-/* Decodes base64 with its padding into out, which has room for 3 bytes of each 4. False if it is none. */
-static bool from_base64(struct str s, char *out, size_t *n) {
-    *n = 0;
-    if (s.n % 4) return false;
-    for (size_t i = 0; i < s.n; i += 4) {
-        uint32_t bits = 0;
-        size_t pad = i + 4 < s.n || s.p[i + 3] != '=' ? 0 : s.p[i + 2] != '=' ? 1 : 2;
-        for (size_t k = 0; k < 4; k++) {
-            int digit = k < 4 - pad ? digit_of(s.p[i + k]) : 0;
-            if (digit < 0) return false;
-            bits = bits << 6 | (uint32_t)digit;
-        }
-        for (size_t k = 0; k < 3 - pad; k++) out[(*n)++] = (char)(bits >> (16 - 8 * k));
-    }
-    return true;
-}
 
 /* A number of o from lo to hi. */
 static enum err_code get_int(const json_t *o, const char *key, json_int_t lo, json_int_t hi, uint32_t *out,
@@ -131,7 +109,7 @@ static enum err_code read_pieces(struct hf_tokenizer *t, const json_t *vocab, ui
         if (rank >= t->n - first) continue;
         char *bytes = arena_alloc(&t->mem, s.n + 1, 1);
         if (!bytes) return err_no_memory(e, s.n);
-        if (!s.n || !from_base64(s, bytes, &n)) {
+        if (!s.n || !base64_decode(s, bytes, &n)) {
             return err_set(e, ERR_FORMAT, "\"token_bytes\" of rank %u is no base64", rank);
         }
         if (piece[first + rank].p) return err_set(e, ERR_FORMAT, "two pieces have the rank %u", rank);

@@ -207,10 +207,10 @@ static enum err_code model_json(const struct vocab *v, json_t *o, struct err *e)
 }
 
 enum err_code hf_tok_json(const struct vocab *v, struct buf *out, struct err *e) {
-    if (v->model == VOCAB_UNIGRAM || v->charsmap.n || v->remove_extra_spaces)
+    if (v->model == VOCAB_UNIGRAM || v->charsmap.n || v->remove_extra_spaces || v->spaces)
         return err_set(e, ERR_UNSUPPORTED, "tokenizer.json cannot be written for a tokenizer of SentencePiece that %s: "
                        "write GGUF instead",
-                       v->model == VOCAB_UNIGRAM ? "is a unigram model" : "replaces characters or takes spaces away");
+                       v->model == VOCAB_UNIGRAM ? "is a unigram model" : "replaces characters or spaces");
     const struct pretok_rule *rule = is_spm(v) ? NULL : pretok_rule_named(str_of(v->pre));
     if (!is_spm(v) && !rule)
         return err_set(e, ERR_UNSUPPORTED, "the pre-tokenizer \"%s\" is not known, so tokenizer.json cannot be written",

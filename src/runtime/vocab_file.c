@@ -15,6 +15,8 @@
 /* What no standard key says: the prefix space stands at the start of the text only; and flags that the
  * pre-tokenizer's name implies elsewhere, written where the file it came from says otherwise. */
 #define KEY_PREFIX_FIRST "snug.tokenizer.prefix_space_first_only"
+#define KEY_SPACES "snug.tokenizer.spaces" /* enum vocab_spaces, with the next one */
+#define KEY_PREFIX_ONCE "snug.tokenizer.prefix_space_once"
 #define KEY_IGNORE_MERGES "snug.tokenizer.ignore_merges"
 #define KEY_NFC "snug.tokenizer.nfc"
 
@@ -156,6 +158,9 @@ static enum err_code flags_from_gguf(const struct gguf *g, struct vocab *v, stru
     TRY(gguf_get_bool(g, KEY "add_space_prefix", &v->add_space_prefix, &found, e));
     TRY(gguf_get_bool(g, KEY "remove_extra_whitespaces", &v->remove_extra_spaces, &found, e));
     TRY(charsmap_from_gguf(g, v, e));
+    TRY(gguf_get_u32(g, KEY_SPACES, &v->spaces, &found, e));
+    if (v->spaces) v->remove_extra_spaces = false; /* which is there for other programs */
+    TRY(gguf_get_bool(g, KEY_PREFIX_ONCE, &v->prefix_space_once, &found, e));
     TRY(gguf_get_bool(g, KEY_PREFIX_FIRST, &v->prefix_space_first_only, &found, e));
     TRY(gguf_get_bool(g, KEY_IGNORE_MERGES, &v->ignore_merges, &found, e));
     TRY(gguf_get_bool(g, KEY_NFC, &v->nfc, &found, e));
@@ -312,7 +317,12 @@ enum err_code vocab_to_gguf(const struct vocab *v, struct gguf_writer *w, struct
     gguf_writer_bool(w, KEY "add_bos_token", v->add_bos);
     gguf_writer_bool(w, KEY "add_eos_token", v->add_eos);
     if (spm) gguf_writer_bool(w, KEY "add_space_prefix", v->add_space_prefix);
-    if (v->remove_extra_spaces) gguf_writer_bool(w, KEY "remove_extra_whitespaces", true);
+    bool extra_go = v->remove_extra_spaces || v->spaces & (SPACES_JOIN | SPACES_PART);
+    if (extra_go) gguf_writer_bool(w, KEY "remove_extra_whitespaces", true);
+    if (v->spaces) {
+        gguf_writer_u32(w, KEY_SPACES, v->spaces);
+        gguf_writer_bool(w, KEY_PREFIX_ONCE, v->prefix_space_once);
+    }
     if (v->charsmap.n) gguf_writer_array(w, KEY_CHARSMAP, GGUF_U8, v->charsmap.p, v->charsmap.n);
     if (v->prefix_space_first_only) gguf_writer_bool(w, KEY_PREFIX_FIRST, true);
     bool ignore_merges = implied_flags(v) & PRETOK_IGNORE_MERGES, nfc = implied_flags(v) & PRETOK_NFC;

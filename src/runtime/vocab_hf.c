@@ -194,6 +194,9 @@ static enum err_code fill_from_hf(const struct hf_tokenizer *t, const struct voc
     v->prefix_space_first_only = t->prefix == HF_TOK_PREFIX_FIRST;
     v->prefix_space_once = t->prefix_once;
     v->remove_extra_spaces = t->remove_extra_spaces;
+    v->spaces = (t->trim_start ? SPACES_TRIM_START : 0) | (t->trim_end ? SPACES_TRIM_END : 0) |
+                (t->join_spaces ? SPACES_JOIN : 0) | (t->white_parts ? SPACES_PART : 0) |
+                (t->split_words ? SPACES_SPLIT : 0);
     TRY(vocab_keep(v, t->charsmap, &v->charsmap, e));
     return vocab_keep(v, t->chat_template, &v->chat_template, e);
 }

@@ -32,7 +32,7 @@ struct tok {
 struct tok_seen { const char *p; size_t at; uint32_t n, n_ids, text; };
 
 /* The best way to one place of a word: over which piece (-1: an unknown character) and from where. */
-struct unigram_node { float score; int32_t id; uint32_t from; bool reached; };
+struct unigram_node { double score; int32_t id; uint32_t from; bool reached; };
 
 /* One call of tok_encode. */
 struct tok_job {

@@ -115,7 +115,7 @@ enum err_code spm_open(struct tok *t, struct err *e) {
     TRY(charsmap_init(&t->charsmap, v->charsmap, e));
     TRY(fill_bytes(t, e));
     t->split_spaces = true;
-    for (uint32_t i = 0; i < v->n; i++) {
+    for (uint32_t i = 0; i < v->n && !(v->spaces & SPACES_SPLIT); i++) {
         if (merges(v->kind[i]) && space_behind_letter(v->piece[i])) t->split_spaces = false;
     }
     if (v->model == VOCAB_UNIGRAM) return unigram_open(t, e);
@@ -182,7 +182,8 @@ static enum err_code encode_word(struct tok_job *j, struct str word, struct err 
 static size_t word_end(const struct tok *t, struct str s, size_t from) {
     if (!t->split_spaces) return s.n;
     size_t i = from;
-    while (is_space(s.p + i, s.n - i)) i += 3;
+    bool each = t->v->spaces & SPACES_SPLIT;
+    while (is_space(s.p + i, s.n - i) && !(each && i > from)) i += 3;
     while (i < s.n) {
         const char *p = memchr(s.p + i, SPM_SPACE[0], s.n - i);
         if (!p) return s.n;

@@ -34,7 +34,7 @@ static enum err_code reserve(struct tok_job *j, size_t n, struct err *e) {
     return j->node ? ERR_NONE : err_no_memory(e, cap * sizeof(*j->node));
 }
 
-static void offer(struct unigram_node *node, float score, int32_t id, size_t from) {
+static void offer(struct unigram_node *node, double score, int32_t id, size_t from) {
     if (node->reached && score <= node->score) return;
     *node = (struct unigram_node){ score, id, (uint32_t)from, true };
 }
@@ -45,13 +45,13 @@ static size_t extend(const struct tok *t, struct unigram_node *node, struct str 
     struct special_walk walk = special_walk(&t->pieces);
     uint32_t cp;
     size_t len, step = utf8_step(rest.p, rest.n, &cp);
-    float base = node[from].score;
+    double base = node[from].score;
     bool alone = true;
     for (int32_t id; (id = special_next(&t->pieces, rest, &walk, &len)) >= 0; ) {
-        offer(&node[from + len], base + t->v->score[id], id, from);
+        offer(&node[from + len], base + (double)t->v->score[id], id, from);
         if (len == step) alone = false;
     }
-    if (alone) offer(&node[from + step], base + t->unknown_score, -1, from);
+    if (alone) offer(&node[from + step], base + (double)t->unknown_score, -1, from);
     return step;
 }
 

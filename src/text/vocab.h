@@ -11,6 +11,16 @@
 enum vocab_model { VOCAB_NONE, VOCAB_SPM /* "llama" */, VOCAB_BPE /* "gpt2" */, VOCAB_UNIGRAM /* "t5" */ };
 enum token_kind { TOKEN_NORMAL = 1, TOKEN_UNKNOWN, TOKEN_CONTROL, TOKEN_USER, TOKEN_UNUSED, TOKEN_BYTE };
 
+/* What Hugging Face's pipelines do to white space, after the table of replacements and in this order. The numbers are
+ * written to files. */
+enum vocab_spaces {
+    SPACES_TRIM_START = 1, /* white space of any kind goes from the start of a stretch of text */
+    SPACES_TRIM_END = 2,   /* and from its end */
+    SPACES_JOIN = 4,       /* runs of spaces become one */
+    SPACES_PART = 8,       /* white space of any kind only parts words, each of which gets a space before it */
+    SPACES_SPLIT = 16,     /* each space begins a word: no piece joins it and what stands before it */
+};
+
 struct vocab {
     enum vocab_model model;
     uint32_t n;                /* number of pieces */
@@ -30,6 +40,7 @@ struct vocab {
     bool prefix_space_once;    /* no such space where the text has one already */
     bool remove_extra_spaces;  /* spaces at the ends of such a stretch go, and runs of them become one; a piece that a
                                 * user defined ends no stretch */
+    unsigned spaces;           /* enum vocab_spaces, ORed: other ways with spaces, where remove_extra_spaces is false */
     struct str charsmap;       /* SentencePiece's table of replacements, applied first; empty if none */
     struct str chat_template;  /* empty if none */
     struct arena arena;        /* owns every array and string above */

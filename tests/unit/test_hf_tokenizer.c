@@ -30,7 +30,7 @@ static struct hf_tokenizer *open_seed(const char *name) {
     char *dir = os_path_join(getenv("SNUG_SOURCE"), "fuzz/corpus/tokenizer_json");
     char *path = os_path_join(dir, name), *text;
     size_t n;
-    if (os_read_file(path, 4096, &text, &n, &e)) fail_msg("%s", e.msg);
+    if (os_read_file(path, 1 << 16, &text, &n, &e)) fail_msg("%s", e.msg);
     if (hf_tokenizer_parse((struct span){ (const uint8_t *)text, n }, NULL, &t, &e)) fail_msg("%s", e.msg);
     mem_free(text);
     mem_free(path);
@@ -91,6 +91,22 @@ static void sentencepiece(void **state) {
     hf_tokenizer_close(t);
 }
 
+static void unigram(void **state) {
+    (void)state;
+    struct hf_tokenizer *t = open_seed("unigram.json");
+    assert_int_equal(t->model, HF_TOK_UNIGRAM);
+    assert_true(t->n == 12 && t->n_added == 4 && !t->n_merges && t->byte_fallback && t->unk == 0 && !t->type);
+    assert_true(str_eqz(t->piece[9], "\xe2\x96\x81" "a") && t->score[9] == -4.5f && !t->piece[11].p);
+    assert_true(t->prefix == HF_TOK_PREFIX_EACH && t->prefix_once && t->split_words && t->join_spaces && t->trim_end);
+    assert_true(!t->trim_start && !t->white_parts && !t->remove_extra_spaces && !t->add_bos && t->add_eos);
+    assert_int_equal(t->charsmap.n, 4 + 4 * 512 + 2);
+    assert_memory_equal(t->charsmap.p + 4 + 4 * 512, "a", 2);
+    hf_tokenizer_close(t);
+    t = open_seed("unigram_words.json");
+    assert_true(t->white_parts && t->split_words && !t->join_spaces && !t->trim_end && !t->charsmap.n);
+    hf_tokenizer_close(t);
+}
+
 static void merges_in_both_spellings(void **state) {
     (void)state;
     struct hf_tokenizer *a = parse(GOOD, NULL);
@@ -124,11 +140,35 @@ static void config_completes(void **state) {
 struct refusal { const char *json; enum err_code code; const char *word; };
 
 #define AFTER ",\"merges\":[]"
+#define PIECES "\"model\":{\"type\":\"Unigram\",\"unk_id\":null,\"vocab\":[[\"a\",-1.5]]}"
+#define META "\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"\\u2581\"}"
+#define JOIN(to) "{\"type\":\"Replace\",\"pattern\":{\"Regex\":\" {2,}\"},\"content\":\"" to "\"}"
 static const struct refusal refusals[] = {
     { "", ERR_FORMAT, "JSON" },
     { "[]", ERR_FORMAT, "model" },
     { "{\"model\":{}}", ERR_FORMAT, "vocab" },
-    { "{\"model\":{\"type\":\"Unigram\",\"vocab\":[]}}", ERR_UNSUPPORTED, "Unigram" },
+    { "{\"model\":{\"type\":\"Unigram\",\"vocab\":[]}}", ERR_FORMAT, "no list" },
+    { "{\"model\":{\"type\":\"Unigram\",\"vocab\":{\"a\":0}}}", ERR_FORMAT, "no list" },
+    { "{\"model\":{\"vocab\":[[\"a\"]]}}", ERR_FORMAT, "entry 0" },
+    { "{\"model\":{\"vocab\":[[\"a\",-1],[\"b\",\"-1\"]]}}", ERR_FORMAT, "entry 1" },
+    { "{\"model\":{\"vocab\":[[\"a\",1e39]]}}", ERR_FORMAT, "entry 0" },
+    { "{\"model\":{\"vocab\":[[7,0]]}}", ERR_FORMAT, "entry 0" },
+    { "{\"model\":{\"unk_id\":1,\"vocab\":[[\"a\",0]]}}", ERR_FORMAT, "unk_id" },
+    { "{\"added_tokens\":[{\"id\":9999,\"content\":\"x\"}]," PIECES "}", ERR_FORMAT, "9999" },
+    { "{" PIECES "}", ERR_UNSUPPORTED, "neither" },
+    { "{" BYTES "," PIECES "}", ERR_UNSUPPORTED, "Unigram" },
+    { "{" META ",\"normalizer\":{\"type\":\"NFKC\"}," PIECES "}", ERR_UNSUPPORTED, "NFKC" },
+    { "{" META ",\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"A\"}," PIECES "}", ERR_FORMAT,
+      "base64" },
+    { "{" META ",\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[" JOIN(" ") ",{\"type\":\"Strip\"}]},"
+      PIECES "}", ERR_UNSUPPORTED, "Strip" }, /* all files have it the other way round */
+    { "{\"normalizer\":" JOIN("\u2581") ",\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":["
+      "{\"type\":\"WhitespaceSplit\"},{\"type\":\"Metaspace\",\"replacement\":\"\u2581\"}]}," PIECES "}",
+      ERR_UNSUPPORTED, "WhitespaceSplit" },
+    { "{\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"WhitespaceSplit\"},"
+      "{\"type\":\"Metaspace\",\"replacement\":\"\u2581\",\"prepend_scheme\":\"first\"}]}," PIECES "}",
+      ERR_UNSUPPORTED, "Metaspace" },
+    { "{\"normalizer\":{\"type\":\"Strip\"}," BYTES "," MODEL(AFTER) "}", ERR_UNSUPPORTED, "byte-level" },
     { "{\"model\":{\"type\":\"WordPiece\",\"vocab\":{\"a\":0}}}", ERR_UNSUPPORTED, "WordPiece" },
     { "{" BYTES "," MODEL("") "}", ERR_FORMAT, "merges" },
     { "{" BYTES "," MODEL(",\"merges\":[\"ab\"]") "}", ERR_FORMAT, "pair" },
@@ -146,8 +186,8 @@ static const struct refusal refusals[] = {
     { "{\"normalizer\":{\"type\":\"Lowercase\"}," BYTES "," MODEL(AFTER) "}", ERR_UNSUPPORTED, "Lowercase" },
     { "{\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true}," MODEL(AFTER) "}", ERR_UNSUPPORTED,
       "ByteLevel" },
-    { "{\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"\\u2581\",\"split\":true}," MODEL(AFTER) "}",
-      ERR_UNSUPPORTED, "Metaspace" },
+    { "{\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"_\"}," MODEL(AFTER) "}", ERR_UNSUPPORTED,
+      "Metaspace" },
     { "{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a\"},\"behavior\":\"MergedWithNext\"},"
       MODEL(AFTER) "}", ERR_UNSUPPORTED, "Split" },
     { "{\"post_processor\":{\"type\":\"BertProcessing\"}," BYTES "," MODEL(AFTER) "}", ERR_UNSUPPORTED,
@@ -183,6 +223,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(byte_level),
         cmocka_unit_test(sentencepiece),
+        cmocka_unit_test(unigram),
         cmocka_unit_test(merges_in_both_spellings),
         cmocka_unit_test(config_completes),
         cmocka_unit_test(wrong_files_are_refused),
