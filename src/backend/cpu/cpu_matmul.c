@@ -2,7 +2,7 @@
  * number of threads, since work is cut by shape alone; no memory of its own. Leaves to others: the arithmetic
  * (kernels.def), the scratch (the device), the threads (base/pool.h).
  *
- * Few tokens: each row of weights is read once and multiplied with up to ROWS_TOKENS tokens as it streams by. Many
+ * Few tokens: each row of weights is read once and multiplied with all of them as it streams by. Many
  * tokens: a panel of rows is unpacked into the second-level cache, a chunk of the inner dimension at a time, and
  * multiplied with tiles of TILE_TOKENS tokens. */
 #include "backend/cpu/cpu_matmul.h"
@@ -16,7 +16,7 @@ enum {
     PIECE_BYTES = 1 << 16, /* weights of a piece of work of the rows kernels: far above the cost of handing it out */
     CHUNK_UNITS = 16,      /* units of a panel that are unpacked at once: 96 KiB, beside the tile in a 512 KiB cache */
     CHUNK_F32 = 512,       /* inner length of a float panel: 64 KiB */
-    FEW_TOKENS_INT8 = ROWS_TOKENS, /* up to here the rows kernels are faster, in one go; docs/kernels.md */
+    FEW_TOKENS_INT8 = 4,   /* up to here the rows kernels are faster; docs/kernels.md */
     FEW_TOKENS_FLOAT = 8,
     GATHER = 256,          /* numbers of each token of a tile that are gathered at once */
     EDGE_ROWS = 256,       /* results of a rows kernel that wait beside the matrix for their places */
@@ -115,11 +115,12 @@ static void rows_body(void *arg, size_t begin, size_t end, unsigned thread) {
     const struct run *a = arg;
     const struct matmul *m = a->m;
     (void)thread;
-    for (size_t t = 0; t < m->n_tok; t += ROWS_TOKENS) {
+    const size_t at_once = a->x8 ? ROWS_TOKENS : ROWS_F32_TOKENS;
+    for (size_t t = 0; t < m->n_tok; t += at_once) {
         struct rows_job j = {
             .w = weight_row(m, begin), .row_bytes = m->row_bytes, .n_rows = end - begin, .n_in = m->n_in,
             .x = a->x8 ? (const void *)(a->x8 + t * a->n_units) : m->x + t * m->x_stride, .x_stride = m->x_stride,
-            .n_tok = (unsigned)min_u64(m->n_tok - t, ROWS_TOKENS),
+            .n_tok = (unsigned)min_u64(m->n_tok - t, at_once),
         };
         run_rows(m, a->k->rows[m->type], &j, t, begin);
     }
@@ -133,10 +134,10 @@ static void decoded_rows_body(void *arg, size_t begin, size_t end, unsigned thre
     float *row = (float *)(a->slots + thread * a->slot_bytes);
     for (size_t o = begin; o < end; o++) {
         a->k->widen[m->type](weight_row(m, o), row, m->n_in);
-        for (size_t t = 0; t < m->n_tok; t += ROWS_TOKENS) {
+        for (size_t t = 0; t < m->n_tok; t += ROWS_F32_TOKENS) {
             struct rows_job j = {
                 .w = (const uint8_t *)row, .n_rows = 1, .n_in = m->n_in, .x = m->x + t * m->x_stride,
-                .x_stride = m->x_stride, .n_tok = (unsigned)min_u64(m->n_tok - t, ROWS_TOKENS),
+                .x_stride = m->x_stride, .n_tok = (unsigned)min_u64(m->n_tok - t, ROWS_F32_TOKENS),
             };
             run_rows(m, a->k->rows[QTYPE_F32], &j, t, o);
         }
@@ -149,12 +150,15 @@ static void decoded_rows_body(void *arg, size_t begin, size_t end, unsigned thre
 static void round_body(void *arg, size_t begin, size_t end, unsigned thread) {
     const struct run *a = arg;
     const struct matmul *m = a->m;
+    arrange_fn *arrange = m->n_tok <= FEW_TOKENS_INT8 ? a->k->arrange[m->type] : NULL;
     (void)thread;
     for (size_t t = begin; t < end; t++) {
         size_t first = t / TILE_TOKENS * TILE_TOKENS, width = min_u64(m->n_tok - first, TILE_TOKENS);
         struct x_unit *x = a->x8 + first * a->n_units + (t - first);
-        for (size_t u = 0; u < a->n_units; u++)
-            a->k->round(x_row(m, t) + u * UNIT, min_u64(m->n_in - u * UNIT, UNIT), a->form, x + u * width);
+        for (size_t u = 0; u < a->n_units; u++, x += width) {
+            a->k->round(x_row(m, t) + u * UNIT, min_u64(m->n_in - u * UNIT, UNIT), a->form, x);
+            if (arrange) arrange(x);
+        }
     }
 }
 

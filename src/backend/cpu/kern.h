@@ -18,7 +18,8 @@ enum {
     UNIT_SUBS = 16,    /* sub-blocks in a unit, at most */
     PANEL_ROWS = 16,   /* rows of weights in an int8 panel */
     TILE_TOKENS = 12,  /* tokens that a tile kernel takes at most */
-    ROWS_TOKENS = 4,   /* tokens that a rows kernel takes at most */
+    ROWS_TOKENS = 12,  /* tokens that a rows kernel takes at most */
+    ROWS_F32_TOKENS = 4, /* the same of the float types */
     F32_ROWS = 32,     /* rows of weights in a float panel */
 };
 
@@ -41,6 +42,10 @@ struct x_unit {
     };
 } ALIGNED(64);
 
+/* Brings a unit of activations into the order in which the rows kernel of the same type and features wants it. A type
+ * that has none wants them as round leaves them. */
+typedef void arrange_fn(struct x_unit *x);
+
 /* One unit of PANEL_ROWS rows of weights, interleaved: the codes k..k+3 of row r are q[k / 4][r]. */
 struct panel_unit {
     uint8_t q[UNIT / 4][PANEL_ROWS][4];
@@ -48,14 +53,14 @@ struct panel_unit {
     float min[UNIT_SUBS][PANEL_ROWS];
 } ALIGNED(64);
 
-/* Rows of weights as stored times up to ROWS_TOKENS tokens: out[t][r] = dot(row r, x[t]). */
+/* Rows of weights as stored times a few tokens: out[t][r] = dot(row r, x[t]). */
 struct rows_job {
     const uint8_t *w;
     size_t row_bytes, n_rows;
     size_t n_in;               /* weights in a row, a multiple of the type's block */
-    const void *x;             /* float[n_tok][x_stride], or struct x_unit[ceil(n_in / UNIT)][n_tok] */
+    const void *x;             /* float[n_tok][x_stride], or struct x_unit[ceil(n_in / UNIT)][n_tok], arranged */
     size_t x_stride;           /* floats; ignored with x_unit */
-    unsigned n_tok;            /* 1..ROWS_TOKENS */
+    unsigned n_tok;            /* 1..ROWS_TOKENS, 1..ROWS_F32_TOKENS */
     float *out;
     size_t out_stride;
 };
@@ -155,7 +160,8 @@ struct kern {
     read_sum_fn *read_sum;
     spin_fn *spin_int8, *spin_f32;
     rows_fn *rows[QTYPE_ID_LIMIT];       /* NULL where a type has none; F32, F16, BF16 take float activations */
-    panel_fn *panel[QTYPE_ID_LIMIT];     /* likewise */
+    arrange_fn *arrange[QTYPE_ID_LIMIT]; /* of the chosen rows kernel; NULL: nothing to do */
+    panel_fn *panel[QTYPE_ID_LIMIT];     /* NULL where a type has none */
     widen_fn *widen[QTYPE_ID_LIMIT];     /* never NULL for a known type */
     attn_dot_fn *attn_dot[QTYPE_ID_LIMIT]; /* F32 and F16, and likewise below */
     attn_mix_fn *attn_mix[QTYPE_ID_LIMIT];

@@ -104,7 +104,7 @@ enum { STEP = 2 };
     static ALWAYS_INLINE void codec##_rows(const struct rows_job *j, const unsigned n_tok) {                           \
         for (size_t r = 0; r < j->n_rows; r++) {                                                                       \
             const uint8_t *w = j->w + r * j->row_bytes;                                                                \
-            __m256 s[ROWS_TOKENS][STEP];                                                                               \
+            __m256 s[ROWS_F32_TOKENS][STEP];                                                                           \
             size_t i = 0;                                                                                              \
             _Pragma("GCC unroll 4")                                                                                    \
             for (unsigned t = 0; t < n_tok; t++) s[t][0] = s[t][1] = _mm256_setzero_ps();                              \

@@ -102,7 +102,7 @@ enum { STEP = 4 };
     static ALWAYS_INLINE void codec##_rows(const struct rows_job *j, const unsigned n_tok) {                           \
         for (size_t r = 0; r < j->n_rows; r++) {                                                                       \
             const uint8_t *w = j->w + r * j->row_bytes;                                                                \
-            __m512 s[ROWS_TOKENS][STEP];                                                                               \
+            __m512 s[ROWS_F32_TOKENS][STEP];                                                                           \
             size_t i = 0;                                                                                              \
             _Pragma("GCC unroll 4")                                                                                    \
             for (unsigned t = 0; t < n_tok; t++)                                                                       \

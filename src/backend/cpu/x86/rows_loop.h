@@ -15,10 +15,9 @@ static ALWAYS_INLINE void fetch_ahead(const uint8_t *p, size_t bytes) {
     for (size_t i = 0; i < bytes; i += 64) _mm_prefetch((const char *)p + FETCH_AHEAD + i, _MM_HINT_T0);
 }
 
-/* The form is written out, so that it is a constant in the loop. */
-#define ROWS_KERNEL(codec, isa, unit_regs, sub, offset, has_min)                                                       \
+/* unpack(w, &unit) takes a unit apart; multiply(&unit, x, form, n_tok, sums) adds its products. */
+#define ROWS_LOOP(codec, isa, unit_regs, unpack, multiply, form)                                                       \
     static ALWAYS_INLINE void codec##_rows(const struct rows_job *j, const unsigned n_tok) {                           \
-        const struct int8_form form = { sub, offset, has_min };                                                        \
         for (size_t r = 0; r < j->n_rows; r++) {                                                                       \
             struct row_sums sums[ROWS_TOKENS];                                                                         \
             struct unit_regs unit;                                                                                     \
@@ -28,12 +27,12 @@ static ALWAYS_INLINE void fetch_ahead(const uint8_t *p, size_t bytes) {
             for (unsigned t = 0; t < n_tok; t++) row_clear(&sums[t]);                                                  \
             for (; left >= UNIT; left -= UNIT, w += UNIT_BYTES_##codec, x += n_tok) {                                  \
                 fetch_ahead(w, UNIT_BYTES_##codec);                                                                    \
-                unpack_##codec(w, &unit);                                                                              \
+                unpack(w, &unit);                                                                                      \
                 multiply(&unit, x, form, n_tok, sums);                                                                 \
             }                                                                                                          \
             if (left) {                                                                                                \
                 uint8_t copy[UNIT_BYTES_MAX];                                                                          \
-                unpack_##codec(padded_unit(w, left, BLOCK_BYTES_##codec, copy), &unit);                                \
+                unpack(padded_unit(w, left, BLOCK_BYTES_##codec, copy), &unit);                                        \
                 multiply(&unit, x, form, n_tok, sums);                                                                 \
             }                                                                                                          \
             for (unsigned t = 0; t < n_tok; t++) j->out[t * j->out_stride + r] = row_total(&sums[t]);                  \
@@ -41,10 +40,13 @@ static ALWAYS_INLINE void fetch_ahead(const uint8_t *p, size_t bytes) {
     }                                                                                                                  \
     void rows_##codec##_##isa(const struct rows_job *j) {                                                              \
         if (j->n_tok == 1) codec##_rows(j, 1);                                                                         \
-        else if (j->n_tok == 2) codec##_rows(j, 2);                                                                    \
-        else if (j->n_tok == 3) codec##_rows(j, 3);                                                                    \
-        else codec##_rows(j, 4);                                                                                       \
+        else codec##_rows(j, j->n_tok);                                                                                \
     }
+
+/* The form is written out, so that it is a constant in the loop. */
+#define ROWS_KERNEL(codec, isa, unit_regs, sub, offset, has_min)                                                       \
+    static const struct int8_form codec##_form = { sub, offset, has_min };                                             \
+    ROWS_LOOP(codec, isa, unit_regs, unpack_##codec, multiply, codec##_form)
 
 /* Every codec with its form (int8_form gives the same numbers to the others). */
 #define ROWS_KERNELS(isa, unit_regs)                                                                                   \

@@ -1,52 +1,192 @@
 /* Rows of stored weights times a few tokens of int8 activations, in AVX-512 VNNI.
  *
- * A unit is taken apart once into four vectors of 64 codes. For each token a vector is multiplied with dpbusd (unsigned
- * codes, signed activations: 16 sums of four products), turned to float and added to the row's sum times the product of
- * both scales, which a permutation brings to the lanes of its sub-block. A lane is 4 elements: 8 lanes are a sub-block
- * of 32, 4 lanes one of 16. The offset of the codes is taken off lane by lane before anything is rounded: a lane begins
- * with minus the offset times its four activations.
+ * A unit is taken apart once into four vectors of 64 codes. For each token they are multiplied with dpbusd (unsigned
+ * codes, signed activations: 16 sums of four products). What then costs most is turning sums to float and bringing the
+ * scales to their lanes, so the order of the codes is chosen to leave few sums: two vectors of codes of the same
+ * sub-blocks of 32 are added while they are integers, and the four sums of a sub-block of 16 are added in 16 bits until
+ * a lane is a sub-block. The activations are brought to the order of the codes beforehand, once for all rows (arrange).
+ * There too goes what a code's place in its byte multiplies it with. The offset of the codes is taken off in
+ * integers, before anything is rounded.
  *
  * One row at a time: the weights are then one stream in ascending order, which the processor fetches ahead at the
  * memory's speed; several rows at once halve it. */
 #include <immintrin.h>
 
 #include "backend/cpu/x86/rows_loop.h"
-#include "backend/cpu/x86/unpack_vnni.h"
+#include "backend/cpu/x86/rows_units_vnni.h"
 
-/* The sub-block of each lane of vector v. */
-static ALWAYS_INLINE __m512i sub_of_lanes(const unsigned sub, const int v) {
-    __m512i first = sub == 32 ? _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1)
-                              : _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
-    return _mm512_add_epi32(first, _mm512_set1_epi32(v * (int)(64 / sub)));
+/* The sums of one row and one token: two, so that additions need not wait for one another. */
+struct row_sums { __m512 a, b; };
+
+static ALWAYS_INLINE void row_clear(struct row_sums *s) { s->a = s->b = _mm512_setzero_ps(); }
+
+static ALWAYS_INLINE float row_total(const struct row_sums *s) {
+    return _mm512_reduce_add_ps(_mm512_add_ps(s->a, s->b));
 }
 
-/* The sums of one row and one token: two, so that additions need not wait for one another, and that of the mins. */
-struct row_sums { __m512 even, odd, min; };
+static ALWAYS_INLINE __m512i x_codes(const struct x_unit *x, int v) { return _mm512_load_si512(x->q + 64 * v); }
 
-static ALWAYS_INLINE void multiply(const struct unit512 *w, const struct x_unit *x, const struct int8_form form,
-                                   const unsigned n_tok, struct row_sums *sums) {
-    const __m512i zero = _mm512_setzero_si512(), offset = _mm512_set1_epi8((char)form.offset);
-#pragma GCC unroll 4
-    for (unsigned t = 0; t < n_tok; t++) {
+/* --- Sub-blocks of 32 --- */
+
+/* Where the codes of a type stand. */
+struct order32 {
+    bool has_min;   /* scales and mins by turns */
+    bool odd_last;  /* vectors 0 and 1 have sub-blocks 0, 2, 4, 6, the others 1, 3, 5, 7; otherwise 0..3, 4..7 */
+    int offset;
+};
+
+/* The scales of vector pair `second`, from lanes where the scale of sub-block s is lane s, or 2s beside its min. */
+static ALWAYS_INLINE __m512 lanes32(__m512 scale, const struct order32 o, const int second) {
+    const int lanes = o.has_min ? 2 : 1, step = lanes * (o.odd_last ? 2 : 1), first = lanes * (o.odd_last ? 1 : 4);
+    const __m512i quarter = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
+    __m512i at = _mm512_mullo_epi32(quarter, _mm512_set1_epi32(step));
+    return _mm512_permutexvar_ps(_mm512_add_epi32(at, _mm512_set1_epi32(second * first)), scale);
+}
+
+static ALWAYS_INLINE void multiply32(const struct unit512 *w, const struct x_unit *x, const struct order32 o,
+                                     const unsigned n_tok, struct row_sums *sums) {
+    for (unsigned t = 0; t < n_tok; t++, x++) {
         struct row_sums *s = &sums[t];
-        __m512 scale = _mm512_mul_ps(w->scale, _mm512_load_ps(x[t].scale));
-        if (form.has_min) s->min = _mm512_fmadd_ps(w->min, _mm512_load_ps(x[t].sum), s->min);
+        __m512 scale = _mm512_mul_ps(w->scale, _mm512_load_ps(x->scale));
+        __m512i a = _mm512_setzero_si512(), b = a;
+        if (o.has_min) {
+            s->a = _mm512_mask_add_ps(s->a, 0xaaaa, s->a, scale);
+        } else {
+            __m512i eights = _mm512_load_si512(x->corr);
+            a = _mm512_madd_epi16(eights, _mm512_set1_epi32(-o.offset & 0xffff));
+            b = _mm512_madd_epi16(eights, _mm512_set1_epi32((int)(-(unsigned)o.offset << 16)));
+        }
+        a = _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(a, w->q[0], x_codes(x, 0)), w->q[1], x_codes(x, 1));
+        b = _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(b, w->q[2], x_codes(x, 2)), w->q[3], x_codes(x, 3));
+        s->a = _mm512_fmadd_ps(_mm512_cvtepi32_ps(a), lanes32(scale, o, 0), s->a);
+        s->b = _mm512_fmadd_ps(_mm512_cvtepi32_ps(b), lanes32(scale, o, 1), s->b);
+    }
+}
+
+/* Brings granule order[i] to place i. */
+static ALWAYS_INLINE void reorder(struct x_unit *x, const uint8_t order[16]) {
+    __m128i g[16];
+    for (int i = 0; i < 16; i++) g[i] = _mm_load_si128((const __m128i *)(x->q + 16 * order[i]));
+    for (int i = 0; i < 16; i++) _mm_store_si128((__m128i *)(x->q + 16 * i), g[i]);
+}
+
+/* In each lane the sum of the eight activations that it is multiplied with: in the low half for vectors 0 and 1, in
+ * the high one for the others. */
+static ALWAYS_INLINE void put_eights(struct x_unit *x) {
+    const __m512i zero = _mm512_setzero_si512(), one = _mm512_set1_epi8(1);
+    __m512i a = _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(zero, one, x_codes(x, 0)), one, x_codes(x, 1));
+    __m512i b = _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(zero, one, x_codes(x, 2)), one, x_codes(x, 3));
+    _mm512_store_si512(x->corr, _mm512_mask_blend_epi16(0xaaaaaaaa, a, _mm512_slli_epi32(b, 16)));
+}
+
+/* odd: what the codes of odd sub-blocks are multiplied with. */
+static ALWAYS_INLINE void arrange32(struct x_unit *x, const struct order32 o, const float odd) {
+    static const uint8_t by_blocks[16] = { 0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15 };
+    static const uint8_t odd_last[16] = { 0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15 };
+    const struct x_unit old = *x;
+    reorder(x, o.odd_last ? odd_last : by_blocks);
+    for (int s = 0; o.has_min && s < 8; s++) {
+        x->scale[2 * s] = old.scale[s] / (s & 1 ? odd : 1);
+        x->scale[2 * s + 1] = old.sum[s];
+    }
+    if (!o.has_min) put_eights(x);
+}
+
+/* --- Sub-blocks of 32 that fill eight lanes each: Q8_0, whose codes stay in order. --- */
+
+static ALWAYS_INLINE void multiply_in_order(const struct unit512 *w, const struct x_unit *x,
+                                            const struct int8_form form, const unsigned n_tok, struct row_sums *sums) {
+    const __m512i half = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
+    const __m512i zero = _mm512_setzero_si512(), offset = _mm512_set1_epi8((char)form.offset);
+    for (unsigned t = 0; t < n_tok; t++, x++) {
+        struct row_sums *s = &sums[t];
+        __m512 scale = _mm512_mul_ps(w->scale, _mm512_load_ps(x->scale));
 #pragma GCC unroll 4
         for (int v = 0; v < 4; v++) {
-            __m512i q = _mm512_load_si512(x[t].q + 64 * v);
-            __m512i first = form.has_min ? zero : _mm512_sub_epi32(zero, _mm512_dpbusd_epi32(zero, offset, q));
-            __m512 p = _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(first, w->q[v], q));
-            __m512 lanes = _mm512_permutexvar_ps(sub_of_lanes(form.sub, v), scale);
-            if (v & 1) s->odd = _mm512_fmadd_ps(p, lanes, s->odd);
-            else s->even = _mm512_fmadd_ps(p, lanes, s->even);
+            __m512i first = _mm512_sub_epi32(zero, _mm512_dpbusd_epi32(zero, offset, x_codes(x, v)));
+            __m512 f = _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(first, w->q[v], x_codes(x, v)));
+            __m512 lanes = _mm512_permutexvar_ps(_mm512_add_epi32(half, _mm512_set1_epi32(2 * v)), scale);
+            if (v & 1) s->b = _mm512_fmadd_ps(f, lanes, s->b);
+            else s->a = _mm512_fmadd_ps(f, lanes, s->a);
         }
     }
 }
 
-static ALWAYS_INLINE void row_clear(struct row_sums *s) { s->even = s->odd = s->min = _mm512_setzero_ps(); }
+/* --- Sub-blocks of 16 --- */
 
-static ALWAYS_INLINE float row_total(const struct row_sums *s) {
-    return _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(s->even, s->odd), s->min));
+struct order16 {
+    bool has_min;
+    bool pairs;  /* codes as Q2_K has them; otherwise in order */
+    bool wide;   /* sums of eight products need more than 16 bits */
+};
+
+static ALWAYS_INLINE __m512i add_twos(__m512i sum, __m512i words) {
+    return _mm512_dpwssd_epi32(sum, words, _mm512_set1_epi16(1));
 }
 
-ROWS_KERNELS(vnni, unit512)
+/* Lane 4i + j becomes the sum of quarter i of vector j. */
+static ALWAYS_INLINE __m512i sums_of_quarters(const __m512i p[4], __m512i sum, const bool wide) {
+    const __m512i zero = _mm512_setzero_si512();
+    __m512i a = add_twos(zero, _mm512_packs_epi32(p[0], p[1])), b = add_twos(zero, _mm512_packs_epi32(p[2], p[3]));
+    if (!wide) return add_twos(sum, _mm512_packs_epi32(a, b));
+    __m512 fa = _mm512_castsi512_ps(a), fb = _mm512_castsi512_ps(b);
+    __m512i even = _mm512_castps_si512(_mm512_shuffle_ps(fa, fb, _MM_SHUFFLE(2, 0, 2, 0)));
+    __m512i odd = _mm512_castps_si512(_mm512_shuffle_ps(fa, fb, _MM_SHUFFLE(3, 1, 3, 1)));
+    return _mm512_add_epi32(_mm512_add_epi32(even, odd), sum);
+}
+
+static ALWAYS_INLINE void multiply16(const struct unit512 *w, const struct x_unit *x, const struct order16 o,
+                                     const unsigned n_tok, struct row_sums *sums) {
+    for (unsigned t = 0; t < n_tok; t++, x++) {
+        struct row_sums *s = &sums[t];
+        const __m512i zero = _mm512_setzero_si512();
+        __m512i p[4];
+#pragma GCC unroll 4
+        for (int v = 0; v < 4; v++) p[v] = _mm512_dpbusd_epi32(zero, w->q[v], x_codes(x, v));
+        __m512i sum = sums_of_quarters(p, o.has_min ? zero : _mm512_load_si512(x->corr), o.wide);
+        __m512 scale = _mm512_mul_ps(w->scale, _mm512_load_ps(x->scale));
+        s->a = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scale, s->a);
+        if (o.has_min) s->b = _mm512_fmadd_ps(w->min, _mm512_load_ps(x->sum), s->b);
+    }
+}
+
+static ALWAYS_INLINE void arrange16(struct x_unit *x, const struct order16 o) {
+    static const uint8_t in_order[16] = { SUBS_IN_ORDER }, of_pairs[16] = { SUBS_OF_PAIRS };
+    static const uint8_t codes[16] = { 0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15 };
+    const struct x_unit old = *x;
+    if (o.pairs) reorder(x, codes);
+    for (int l = 0; l < 16; l++) {
+        const int s = o.pairs ? of_pairs[l] : in_order[l], times = o.pairs && l & 1 ? 4 : 1;
+        x->scale[l] = old.scale[s] / (float)times;
+        if (o.has_min) x->sum[l] = old.sum[s];
+        else x->corr[l] = old.corr[s] * times;
+    }
+}
+
+/* --- The types --- */
+
+#define ROWS32(codec, order, odd)                                                                                      \
+    static const struct order32 codec##_order = order;                                                                 \
+    void arrange_##codec##_vnni(struct x_unit *x) { arrange32(x, codec##_order, odd); }                                \
+    ROWS_LOOP(codec, vnni, unit512, rows_unpack_##codec, multiply32, codec##_order)
+
+#define ROWS16(codec, order)                                                                                           \
+    static const struct order16 codec##_order = order;                                                                 \
+    void arrange_##codec##_vnni(struct x_unit *x) { arrange16(x, codec##_order); }                                     \
+    ROWS_LOOP(codec, vnni, unit512, rows_unpack_##codec, multiply16, codec##_order)
+
+#define ORDER(...) { __VA_ARGS__ }
+ROWS32(q4_0, ORDER(.offset = 8), 1)
+ROWS32(q4_1, ORDER(.has_min = true), 1)
+ROWS32(q5_0, ORDER(.offset = 16), 1)
+ROWS32(q5_1, ORDER(.has_min = true), 1)
+ROWS32(iq4_nl, ORDER(.offset = 128), 1)
+ROWS32(iq4_xs, ORDER(.offset = 128), 1)
+ROWS32(q4_k, ORDER(.has_min = true, .odd_last = true), 16)
+ROWS32(q5_k, ORDER(.has_min = true, .odd_last = true), 2)
+ROWS16(q2_k, ORDER(.has_min = true, .pairs = true))
+ROWS16(q3_k, ORDER(.pairs = true))
+ROWS16(q6_k, ORDER(.wide = true))
+
+static const struct int8_form q8_0_form = { 32, 128, false };
+ROWS_LOOP(q8_0, vnni, unit512, unpack_q8_0, multiply_in_order, q8_0_form)

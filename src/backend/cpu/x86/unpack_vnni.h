@@ -110,19 +110,23 @@ static ALWAYS_INLINE void unpack_iq4_nl(const uint8_t *b, struct unit512 *u) {
     for (int v = 0; v < 4; v++) u->q[v] = iq4_of(u->q[v]);
 }
 
-static ALWAYS_INLINE void unpack_iq4_xs(const uint8_t *b, struct unit512 *u) {
+static ALWAYS_INLINE __m512 iq4_xs_scales(const uint8_t *b) {
     uint16_t high;
     uint32_t low;
     memcpy(&high, b + 2, 2);
     memcpy(&low, b + 4, 4);
-#pragma GCC unroll 4
-    for (int v = 0; v < 4; v++) u->q[v] = iq4_of(nibbles16x2(b + 8 + 32 * v, b + 24 + 32 * v));
     __m256i l = _mm256_srlv_epi32(_mm256_set1_epi32((int)low), _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28));
     __m256i h = _mm256_srlv_epi32(_mm256_set1_epi32(high), _mm256_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14));
     __m256i s = _mm256_or_si256(_mm256_and_si256(l, _mm256_set1_epi32(15)),
                                 _mm256_slli_epi32(_mm256_and_si256(h, _mm256_set1_epi32(3)), 4));
     __m256 f = _mm256_cvtepi32_ps(_mm256_sub_epi32(s, _mm256_set1_epi32(32)));
-    u->scale = _mm512_mul_ps(half_to_all(b), _mm512_castps256_ps512(f));
+    return _mm512_mul_ps(half_to_all(b), _mm512_castps256_ps512(f));
+}
+
+static ALWAYS_INLINE void unpack_iq4_xs(const uint8_t *b, struct unit512 *u) {
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; v++) u->q[v] = iq4_of(nibbles16x2(b + 8 + 32 * v, b + 24 + 32 * v));
+    u->scale = iq4_xs_scales(b);
 }
 
 /* Pairs of bits: byte l of 32 has elements l, l + 32, l + 64, l + 96 from its low bits up. Fills q[0], q[1]. */
@@ -146,8 +150,9 @@ static ALWAYS_INLINE __m512i bits_of_halves(int n) {
     return _mm512_inserti64x4(_mm512_set1_epi8((char)(1 << n)), _mm256_set1_epi8((char)(2 << n)), 1);
 }
 
-static ALWAYS_INLINE void unpack_q3_k(const uint8_t *b, struct unit512 *u) {
-    /* Scale s: the low nibble of byte s % 8 (s < 8) or the high one, and pair s / 4 of byte 8 + s % 4. */
+/* The 16 scales, -32..31: scale s has the low nibble of byte s % 8 (s < 8) or the high one, and pair s / 4 of byte
+ * 8 + s % 4. */
+static ALWAYS_INLINE __m128i q3_k_scales(const uint8_t *b) {
     uint64_t low;
     uint32_t high;
     memcpy(&low, b + 96, 8);
@@ -155,8 +160,12 @@ static ALWAYS_INLINE void unpack_q3_k(const uint8_t *b, struct unit512 *u) {
     __m128i l = _mm_set_epi64x((int64_t)(low >> 4 & 0x0f0f0f0f0f0f0f0f), (int64_t)(low & 0x0f0f0f0f0f0f0f0f));
     __m128i h = _mm_setr_epi32((int)(high << 4), (int)(high << 2), (int)high, (int)(high >> 2));
     __m128i s = _mm_or_si128(l, _mm_and_si128(h, _mm_set1_epi8(0x30)));
-    __m512i s32 = _mm512_sub_epi32(_mm512_cvtepu8_epi32(s), _mm512_set1_epi32(32));
-    u->scale = _mm512_mul_ps(half_to_all(b + 108), _mm512_cvtepi32_ps(s32));
+    return _mm_sub_epi8(s, _mm_set1_epi8(32));
+}
+
+static ALWAYS_INLINE void unpack_q3_k(const uint8_t *b, struct unit512 *u) {
+    __m512i s = _mm512_cvtepi8_epi32(q3_k_scales(b));
+    u->scale = _mm512_mul_ps(half_to_all(b + 108), _mm512_cvtepi32_ps(s));
     pairs(b + 32, u->q);
     pairs(b + 64, u->q + 2);
     __m512i third = _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)b)), bit = _mm512_set1_epi8(4);
