@@ -94,18 +94,22 @@ static ALWAYS_INLINE void unpack_iq4_nl(const uint8_t *b, struct unit256 *u) {
     for (int v = 0; v < 8; v++) u->q[v] = iq4_of(u->q[v]);
 }
 
-static ALWAYS_INLINE void unpack_iq4_xs(const uint8_t *b, struct unit256 *u) {
+static ALWAYS_INLINE __m256 iq4_xs_scales(const uint8_t *b) {
     uint16_t high;
     uint32_t low;
     memcpy(&high, b + 2, 2);
     memcpy(&low, b + 4, 4);
-#pragma GCC unroll 8
-    for (int v = 0; v < 8; v++) u->q[v] = iq4_of(nibbles16(b + 8 + 16 * v));
     __m256i l = _mm256_srlv_epi32(_mm256_set1_epi32((int)low), _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28));
     __m256i h = _mm256_srlv_epi32(_mm256_set1_epi32(high), _mm256_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14));
     __m256i s = _mm256_or_si256(_mm256_and_si256(l, _mm256_set1_epi32(15)),
                                 _mm256_slli_epi32(_mm256_and_si256(h, _mm256_set1_epi32(3)), 4));
-    u->scale[0] = _mm256_mul_ps(half_to_all(b), _mm256_cvtepi32_ps(_mm256_sub_epi32(s, _mm256_set1_epi32(32))));
+    return _mm256_mul_ps(half_to_all(b), _mm256_cvtepi32_ps(_mm256_sub_epi32(s, _mm256_set1_epi32(32))));
+}
+
+static ALWAYS_INLINE void unpack_iq4_xs(const uint8_t *b, struct unit256 *u) {
+#pragma GCC unroll 8
+    for (int v = 0; v < 8; v++) u->q[v] = iq4_of(nibbles16(b + 8 + 16 * v));
+    u->scale[0] = iq4_xs_scales(b);
 }
 
 /* Pairs of bits: byte l of 32 has elements l, l + 32, l + 64, l + 96 from its low bits up. Fills q[0..3]. */
@@ -144,8 +148,9 @@ static ALWAYS_INLINE __m256i bit_where(__m256i v, int which, int bit) {
     return _mm256_and_si256(_mm256_cmpeq_epi8(_mm256_and_si256(v, w), w), _mm256_set1_epi8((char)bit));
 }
 
-static ALWAYS_INLINE void unpack_q3_k(const uint8_t *b, struct unit256 *u) {
-    /* Scale s: the low nibble of byte s % 8 (s < 8) or the high one, and pair s / 4 of byte 8 + s % 4. */
+/* The 16 scales, -32..31: scale s has the low nibble of byte s % 8 (s < 8) or the high one, and pair s / 4 of byte
+ * 8 + s % 4. */
+static ALWAYS_INLINE __m128i q3_k_scales(const uint8_t *b) {
     uint64_t low;
     uint32_t high;
     memcpy(&low, b + 96, 8);
@@ -153,7 +158,11 @@ static ALWAYS_INLINE void unpack_q3_k(const uint8_t *b, struct unit256 *u) {
     __m128i l = _mm_set_epi64x((int64_t)(low >> 4 & 0x0f0f0f0f0f0f0f0f), (int64_t)(low & 0x0f0f0f0f0f0f0f0f));
     __m128i h = _mm_setr_epi32((int)(high << 4), (int)(high << 2), (int)high, (int)(high >> 2));
     __m128i s = _mm_or_si128(l, _mm_and_si128(h, _mm_set1_epi8(0x30)));
-    bytes_to_floats(_mm_sub_epi8(s, _mm_set1_epi8(32)), u->scale);
+    return _mm_sub_epi8(s, _mm_set1_epi8(32));
+}
+
+static ALWAYS_INLINE void unpack_q3_k(const uint8_t *b, struct unit256 *u) {
+    bytes_to_floats(q3_k_scales(b), u->scale);
     times(u->scale, half_to_all(b + 108));
     pairs(b + 32, u->q);
     pairs(b + 64, u->q + 4);
