@@ -27,6 +27,9 @@ enum snug_log_level { SNUG_LOG_DEBUG, SNUG_LOG_INFO, SNUG_LOG_WARN };
 SNUG_API void snug_set_log(void (*fn)(void *user, int level, const char *line), void *user);
 /* Caps the CPU features: "scalar", "avx2", "avx512", "vnni", "amx", "native". Before anything else. */
 SNUG_API int snug_limit_cpu(const char *level, struct snug_error *e);
+/* Whether the worker threads of what is opened later are kept on cores of their own (the default is no). Meant for a
+ * machine that does nothing else: on a shared one it slows down. Threads of the program itself are left alone. */
+SNUG_API void snug_bind_threads(bool on);
 /* Long work calls this now and then; false stops it with an error of its own. done / total grows evenly with time. */
 struct snug_progress { bool (*step)(void *user, const char *what, double done, double total); void *user; };
 /* "22G" is 22e9 bytes, "22GiB" 22 * 2^30. */

@@ -4,6 +4,7 @@
 #include <string.h>
 #include "base/cpu.h"
 #include "base/log.h"
+#include "base/pool.h"
 
 int api_result(enum err_code rc, const struct err *err, struct snug_error *out) {
     if (!out) return (int)rc;
@@ -29,6 +30,8 @@ int snug_limit_cpu(const char *level, struct snug_error *out) {
         rc = err_set(&e, ERR_USAGE, "unknown CPU level \"%s\": scalar, avx2, avx512, vnni, amx or native", level);
     return api_result(rc, &e, out);
 }
+
+void snug_bind_threads(bool on) { pool_bind(on); }
 
 int snug_parse_bytes(const char *text, uint64_t *bytes, struct snug_error *out) {
     struct err e = { 0 };

@@ -1,6 +1,6 @@
 /* Owns: the answer to "what can this machine's processor do": features and their cap, cores, cache, name.
  * Promises: asks the machine once; thread-safe; sane answers where the system tells nothing.
- * Leaves to others: the instructions that detect features (cpu_x86.c, cpu_arm.c), placing threads (pool.c). */
+ * Leaves to others: the instructions that detect features (cpu_x86.c, cpu_arm.c), which thread goes where (pool.c). */
 #include "base/cpu.h"
 #include <hwloc.h>
 #include <math.h>
@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "base/cpu_detect.h"
+#include "base/mem.h"
 #include "base/os.h"
 
 /* --- Features --- */
@@ -65,19 +66,31 @@ const char *cpu_features_text(unsigned features, char *buf, unsigned size) {
 /* --- Topology --- */
 
 static pthread_once_t topology_once = PTHREAD_ONCE_INIT;
-static struct { char name[96]; unsigned cores; uint64_t cache; } machine;
+static struct {
+    char name[96];
+    unsigned cores, n_places;
+    uint64_t cache;
+    hwloc_topology_t topology; /* kept for binding, as long as the process lives; NULL if it could not be read */
+    hwloc_bitmap_t *place;     /* (n_places): the hardware threads of each core that may run this process */
+} machine;
 
 /* Cores of which at least one hardware thread may run this process. */
-static unsigned count_cores(hwloc_topology_t t) {
+static void find_places(hwloc_topology_t t) {
+    int n = hwloc_get_nbobjs_by_type(t, HWLOC_OBJ_CORE);
     hwloc_bitmap_t mine = hwloc_bitmap_alloc();
-    if (!mine) return 0;
+    machine.place = n > 0 ? NEW_ARRAY(hwloc_bitmap_t, (size_t)n) : NULL;
+    if (!mine || !machine.place) goto out;
     if (hwloc_get_cpubind(t, mine, HWLOC_CPUBIND_PROCESS))
         hwloc_bitmap_copy(mine, hwloc_topology_get_allowed_cpuset(t));
-    unsigned n = 0;
-    for (hwloc_obj_t core = NULL; (core = hwloc_get_next_obj_by_type(t, HWLOC_OBJ_CORE, core)) != NULL;)
-        n += hwloc_bitmap_intersects(core->cpuset, mine) != 0;
+    for (hwloc_obj_t core = NULL; (core = hwloc_get_next_obj_by_type(t, HWLOC_OBJ_CORE, core)) != NULL;) {
+        hwloc_bitmap_t *place = &machine.place[machine.n_places];
+        if (!hwloc_bitmap_intersects(core->cpuset, mine)) continue;
+        *place = hwloc_bitmap_alloc();
+        if (!*place || hwloc_bitmap_and(*place, core->cpuset, mine)) break;
+        machine.n_places++;
+    }
+out:
     hwloc_bitmap_free(mine);
-    return n;
 }
 
 /* The cache farthest from the first core that still is a cache of it. */
@@ -103,12 +116,15 @@ static void look(void) {
     hwloc_topology_t t;
     if (hwloc_topology_init(&t) == 0) {
         if (hwloc_topology_load(t) == 0) {
-            machine.cores = count_cores(t);
+            find_places(t);
             machine.cache = last_cache(t);
             name_machine(t);
+            machine.topology = t;
+        } else {
+            hwloc_topology_destroy(t);
         }
-        hwloc_topology_destroy(t);
     }
+    machine.cores = machine.n_places;
     long online = sysconf(_SC_NPROCESSORS_ONLN);
     if (machine.cores == 0) machine.cores = online > 0 ? (unsigned)online : 1;
     double quota = os_cpu_quota();
@@ -125,6 +141,27 @@ const char *cpu_name(char *buf, unsigned size) {
 unsigned cpu_physical_cores(void) {
     pthread_once(&topology_once, look);
     return machine.cores;
+}
+
+unsigned cpu_places(void) {
+    pthread_once(&topology_once, look);
+    return machine.n_places;
+}
+
+unsigned cpu_place(void) {
+    pthread_once(&topology_once, look);
+    hwloc_bitmap_t here = machine.topology ? hwloc_bitmap_alloc() : NULL;
+    unsigned i = machine.n_places;
+    if (here && hwloc_get_last_cpu_location(machine.topology, here, HWLOC_CPUBIND_THREAD) == 0)
+        for (i = 0; i < machine.n_places && !hwloc_bitmap_intersects(machine.place[i], here);) i++;
+    hwloc_bitmap_free(here);
+    return i;
+}
+
+bool cpu_bind(unsigned place) {
+    pthread_once(&topology_once, look);
+    return place < machine.n_places &&
+           hwloc_set_cpubind(machine.topology, machine.place[place], HWLOC_CPUBIND_THREAD) == 0;
 }
 
 uint64_t cpu_last_level_cache(void) {

@@ -26,8 +26,15 @@ bool cpu_limit(const char *level);
 const char *cpu_features_text(unsigned features, char *buf, unsigned size);
 /* Model name as the system gives it, "unknown" otherwise. */
 const char *cpu_name(char *buf, unsigned size);
-/* Physical cores that this process may use, at least 1. */
+/* Physical cores that this process may use, at least 1; a quota counts as so many cores. */
 unsigned cpu_physical_cores(void);
+/* Cores that threads can be bound to, numbered from 0: those of which the process may use a hardware thread, whatever
+ * its quota. 0 if the system does not say. */
+unsigned cpu_places(void);
+/* The place that the calling thread runs on at the moment; cpu_places() if that is unknown. */
+unsigned cpu_place(void);
+/* Keeps the calling thread on a place, on those of its hardware threads that the process may use. false if refused. */
+bool cpu_bind(unsigned place);
 /* Largest cache of one core's view, in bytes (the last level); 0 if unknown. */
 uint64_t cpu_last_level_cache(void);
 #endif

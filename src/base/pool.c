@@ -1,6 +1,7 @@
 /* Owns: worker threads and the handing out of a loop's pieces.
  * Promises: pieces are cut by n and grain alone; a short loop never waits for a worker that sleeps or was moved off its
- * core, since only those that came in are waited for; idle workers spin for a moment, then sleep.
+ * core, since only those that came in are waited for; idle workers spin for a moment, then sleep; on demand they stay
+ * on cores of their own.
  * Leaves to others: making results independent of which thread ran a piece. */
 #include "base/pool.h"
 #include <pthread.h>
@@ -9,6 +10,8 @@
 #include "base/cpu.h"
 #include "base/mem.h"
 #include "base/os.h"
+
+static atomic_bool bound;
 
 enum {
     CACHE_LINE = 64,
@@ -20,7 +23,7 @@ enum {
 /* In `gate`: a job can be joined; the bits below count the workers inside. */
 #define OPEN 0x80000000u
 
-struct worker { pthread_t thread; struct pool *pool; unsigned index; };
+struct worker { pthread_t thread; struct pool *pool; unsigned index, place; };
 
 /* Written while the gate is shut and nobody is inside, read only inside. */
 struct job { size_t n, grain, pieces; pool_body *body; void *arg; };
@@ -85,6 +88,7 @@ static void raise_round(struct pool *p) {
 
 static void *worker_main(void *arg) {
     struct worker *w = arg;
+    if (w->place < cpu_places()) cpu_bind(w->place); /* a place that the system refuses is no reason to fail */
     for (uint32_t seen = 0;;) {
         seen = next_round(w->pool, seen);
         if (atomic_load(&w->pool->quit)) return NULL;
@@ -130,10 +134,14 @@ unsigned pool_size(const struct pool *p) {
     return p->size;
 }
 
+void pool_bind(bool on) {
+    atomic_store(&bound, on);
+}
+
 /* Starts worker i with all signals blocked, so that they reach the program's own threads. */
-static int start_worker(struct pool *p, unsigned i) {
+static int start_worker(struct pool *p, unsigned i, unsigned place) {
     sigset_t all, old;
-    p->workers[i] = (struct worker){ .pool = p, .index = i + 1 };
+    p->workers[i] = (struct worker){ .pool = p, .index = i + 1, .place = place };
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, &old);
     int failed = pthread_create(&p->workers[i].thread, NULL, worker_main, &p->workers[i]);
@@ -157,8 +165,11 @@ enum err_code pool_open(unsigned n_threads, struct pool **out, struct err *e) {
     }
     /* More threads than cores would spin at the expense of the one they wait for. */
     p->spin_ns = n_threads <= cores ? SPIN_NS : 0;
+    unsigned places = cpu_places(), here = atomic_load(&bound) && n_threads <= places ? cpu_place() : places;
     for (; p->size < n_threads; p->size++) {
-        if (start_worker(p, p->size - 1) == 0) continue;
+        /* Neighbouring cores, which share caches, from the one beside the caller's. */
+        unsigned place = here < places ? (here + p->size) % places : places;
+        if (start_worker(p, p->size - 1, place) == 0) continue;
         unsigned failed = p->size + 1;
         pool_close(p);
         return err_set(e, ERR_NO_MEMORY, "thread %u of %u cannot start: use fewer threads", failed, n_threads);

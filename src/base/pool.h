@@ -1,10 +1,15 @@
 #ifndef BASE_POOL_H
 #define BASE_POOL_H
 /* A pool of worker threads for parallel loops whose split does not depend on timing. */
+#include <stdbool.h>
 #include <stddef.h>
 #include "base/err.h"
 
 struct pool;
+/* Whether the workers of pools that are opened from now on are kept on cores of their own, where there are enough. The
+ * default is no: the system then moves a thread away from a core that another program takes. The caller of pool_open is
+ * never bound, since its thread is not the pool's, but the core on which it opens the pool is left to it. */
+void pool_bind(bool on);
 /* n_threads >= 1 counts the caller, who works too; 0 means one per physical core. */
 enum err_code pool_open(unsigned n_threads, struct pool **out, struct err *e);
 void pool_close(struct pool *p); /* NULL is fine */

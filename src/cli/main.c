@@ -16,19 +16,26 @@ static void print_log(void *user, int level, const char *line) {
     fprintf(stderr, "%s%s\n", level == SNUG_LOG_WARN ? "snug: warning: " : "", line);
 }
 
+/* --cpu and --cpu-strict, which are the whole process's. */
+static int set_processor(const struct opts *o) {
+    const char *level = opts_str(o, "--cpu");
+    struct snug_error error;
+    struct err e;
+    uint32_t strict = 0;
+    if (opts_u32(o, "--cpu-strict", 0, 1, &strict, &e)) return cli_fail_usage(&e);
+    snug_bind_threads(strict);
+    return level && snug_limit_cpu(level, &error) ? cli_fail(&error) : 0;
+}
+
 static int run(const char *name, int argc, char **argv) {
     struct opts *o = NULL;
     struct err e;
     if (opts_parse(name, argc, argv, &o, &e)) return cli_fail_usage(&e);
     int status = 0;
-    struct snug_error error;
-    const char *cpu = opts_str(o, "--cpu");
     if (opts_has(o, "--help")) {
         opts_help(name);
         status = cli_flush();
-    } else if (cpu && snug_limit_cpu(cpu, &error)) {
-        status = cli_fail(&error);
-    } else {
+    } else if ((status = set_processor(o)) == 0) {
         for (size_t i = 0; i < ARRAY_LEN(commands); i++)
             if (!strcmp(commands[i].name, name)) status = commands[i].run(o);
     }

@@ -1,14 +1,19 @@
 /* The pool runs every piece exactly once, whatever the number of threads. Built with -Db_sanitize=thread it also shows
  * that workers see the job and the caller sees the results without a race: all shared data below is plain. */
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 #include <cmocka.h>
 
+#include "base/cpu.h"
 #include "base/mem.h"
 #include "base/pool.h"
 
@@ -129,13 +134,103 @@ static void sizes_are_checked(void **state) {
     pool_close(NULL);
 }
 
-int main(void) {
+/* --- Binding: what the system says of each thread --- */
+
+struct masks { cpu_set_t of[MAX_THREADS]; unsigned n; atomic_uint arrived; };
+
+/* One piece a thread: none goes on before all threads have one. */
+static void note_mask(void *arg, size_t begin, size_t end, unsigned thread) {
+    struct masks *m = arg;
+    (void)begin, (void)end;
+    sched_getaffinity(0, sizeof(cpu_set_t), &m->of[thread]);
+    atomic_fetch_add(&m->arrived, 1);
+    while (atomic_load(&m->arrived) < m->n) nap(100000);
+}
+
+static void masks_of_pool(struct masks *m, bool bind, unsigned n_threads) {
+    struct pool *p;
+    *m = (struct masks){ .n = n_threads };
+    pool_bind(bind);
+    assert_int_equal(pool_open(n_threads, &p, NULL), ERR_NONE);
+    pool_run(p, n_threads, 1, note_mask, m);
+    pool_close(p);
+    pool_bind(false);
+}
+
+/* All threads may run wherever the process may. */
+static bool are_free(const struct masks *m, const cpu_set_t *whole) {
+    for (unsigned t = 0; t < m->n; t++)
+        if (!CPU_EQUAL(&m->of[t], whole)) return false;
+    return true;
+}
+
+/* Each worker has a part of it that no other has, and something is left for the caller, who may go anywhere. */
+static bool are_apart(const struct masks *m, const cpu_set_t *whole) {
+    cpu_set_t seen, both;
+    CPU_ZERO(&seen);
+    for (unsigned t = 1; t < m->n; t++) {
+        CPU_AND(&both, &m->of[t], whole);
+        if (!CPU_COUNT(&both) || !CPU_EQUAL(&both, &m->of[t])) return false;
+        CPU_AND(&both, &m->of[t], &seen);
+        if (CPU_COUNT(&both)) return false;
+        CPU_OR(&seen, &seen, &m->of[t]);
+    }
+    return CPU_EQUAL(&m->of[0], whole) && CPU_COUNT(&seen) < CPU_COUNT(whole);
+}
+
+static void workers_stay_on_cores_of_their_own(void **state) {
+    (void)state;
+    cpu_set_t whole;
+    struct masks m;
+    unsigned places = cpu_places();
+    sched_getaffinity(0, sizeof(whole), &whole);
+    if (places < 2 || places > MAX_THREADS - 1) skip();
+    assert_true(cpu_place() < places);
+    for (unsigned n = 2; n <= places; n++) {
+        masks_of_pool(&m, true, n);
+        assert_true(are_apart(&m, &whole));
+        masks_of_pool(&m, false, n);
+        assert_true(are_free(&m, &whole));
+    }
+    masks_of_pool(&m, true, places + 1);
+    assert_true(are_free(&m, &whole));
+}
+
+/* The program started anew, on one processor: a process keeps what it learns of the machine first. */
+static int run_masked(void) {
+    cpu_set_t one;
+    struct masks m;
+    CPU_ZERO(&one);
+    CPU_SET(sched_getcpu(), &one);
+    if (sched_setaffinity(0, sizeof(one), &one)) return 1;
+    if (cpu_physical_cores() != 1 || cpu_places() != 1 || cpu_place() != 0) return 2;
+    masks_of_pool(&m, true, 2);
+    return are_free(&m, &one) ? 0 : 3;
+}
+
+static void a_mask_is_respected(void **state) {
+    (void)state;
+    pid_t child = fork();
+    if (child == 0) {
+        execl("/proc/self/exe", "test_pool", "masked", (char *)NULL);
+        _exit(4);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+int main(int argc, char **argv) {
+    if (argc > 1 && !strcmp(argv[1], "masked")) return run_masked();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_index_is_visited_once),
         cmocka_unit_test(many_tiny_loops),
         cmocka_unit_test(sleepers_wake),
         cmocka_unit_test(two_pools_at_once),
         cmocka_unit_test(sizes_are_checked),
+        cmocka_unit_test(workers_stay_on_cores_of_their_own),
+        cmocka_unit_test(a_mask_is_respected),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
