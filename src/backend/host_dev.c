@@ -7,6 +7,7 @@
 #include <string.h>
 #include "base/mem.h"
 #include "base/num.h"
+#include "base/os.h"
 
 static struct host_dev *dev(struct backend *b) { return (struct host_dev *)b; }
 
@@ -36,6 +37,7 @@ static enum err_code add_buffer(struct host_dev *d, struct host_buffer hb, uint3
 enum err_code host_alloc(struct backend *b, uint64_t bytes, uint32_t *buffer, struct err *e) {
     uint8_t *p = bytes <= SIZE_MAX ? mem_alloc((size_t)bytes, 1) : NULL;
     if (!p) return err_no_memory(e, bytes);
+    os_advise(p, (size_t)bytes, OS_HUGE); /* 4 % of the time of attention over a long cache (Zen 4) */
     enum err_code rc = add_buffer(dev(b), (struct host_buffer){ .p = p, .bytes = bytes }, buffer, e);
     if (rc) mem_free(p);
     return rc;

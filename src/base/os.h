@@ -35,8 +35,9 @@ struct os_map { const uint8_t *p; size_t n; };
 /* Directories, missing files and the like are errors that name the path. */
 enum err_code os_map_open(const char *path, struct os_map *m, struct err *e);
 void os_map_close(struct os_map *m);
-enum os_advice { OS_SEQUENTIAL, OS_RANDOM, OS_WILLNEED, OS_DONTNEED };
-/* A hint; p and n need no alignment. DONTNEED lets go of the resident pages of a mapping (they come back when read). */
+enum os_advice { OS_SEQUENTIAL, OS_RANDOM, OS_WILLNEED, OS_DONTNEED, OS_HUGE };
+/* A hint; p and n need no alignment. DONTNEED lets go of the resident pages of a mapping (they come back when read).
+ * HUGE: memory that is not touched yet had better come in pages of megabytes. */
 void os_advise(const void *p, size_t n, enum os_advice advice);
 /* Reads a whole file of at most max bytes; data is the caller's (mem_free), one NUL behind its n bytes. */
 enum err_code os_read_file(const char *path, size_t max, char **data, size_t *n, struct err *e);

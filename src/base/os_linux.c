@@ -69,9 +69,10 @@ void os_advise(const void *p, size_t n, enum os_advice advice) {
         [OS_RANDOM] = MADV_RANDOM,
         [OS_WILLNEED] = MADV_WILLNEED,
         [OS_DONTNEED] = MADV_DONTNEED,
+        [OS_HUGE] = MADV_HUGEPAGE,
     };
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), at = (uintptr_t)p, begin = at, end = at + n;
-    if (advice == OS_DONTNEED) { /* a page shared with a neighbour stays */
+    if (advice == OS_DONTNEED || advice == OS_HUGE) { /* a page shared with a neighbour stays as it is */
         begin = round_up(begin, page);
         end &= ~(page - 1);
     } else {

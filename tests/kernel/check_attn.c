@@ -1,7 +1,7 @@
 /* Operations of attention and of the gated unit: against sums in double and the C library's exp. */
 #include "checks.h"
 
-enum { HEAD_MAX = 160, X_MAX = 5, ROWS = 9 };
+enum { HEAD_MAX = 160, X_MAX = 5, ROWS = 35 };
 
 /* A cache of rows of the body's type, their values, and some vectors and weights. */
 struct cache {
@@ -18,6 +18,7 @@ static struct attn_job fill_cache(struct cache *c, enum qtype type, unsigned rep
         .n_x = 1 + rep % X_MAX, .x = c->x, .x_stride = HEAD_MAX + 3, .s = c->s, .s_stride = ROWS + 2,
     };
     j.row_bytes = (HEAD_MAX + 1) * info->block_bytes;
+    if (rep % 3) j.next = c->bytes, j.n_next = rep % ROWS, j.next_stride = j.row_bytes, j.next_bytes = j.n;
     fill_floats(c->x, ARRAY_LEN(c->x), NORMAL);
     fill_floats(c->s, ARRAY_LEN(c->s), NORMAL);
     for (size_t r = 0; r < ROWS; r++) {

@@ -20,11 +20,9 @@ enum {
     CHUNK = 256,       /* positions; the scores of a tile, 64 * 256 floats, stay in a second-level cache */
     TILE_QUERIES = 64, /* queries in a piece, unless the group of one KV head alone is larger */
     RUN = 32,          /* rows of K or V that a kernel passes over at a time, at most */
-    SHARED_RUN = 8,    /* the same where several heads take turns: their bytes and the next run's stay near the core */
     WIDEN_FROM = 8,    /* queries of a KV head for which widening a row once pays */
     SPLIT_TOKENS = 4,  /* graphs of at most so many tokens are always split over chunks */
     LANES = 16,        /* floats that results are aligned to */
-    CACHE_LINE = 64,
     PIECES_A_THREAD = 4,
 };
 
@@ -190,49 +188,39 @@ static void gather_queries(const struct piece *p) {
 }
 
 /* Rows of K (src 1) or V (src 2) that lie behind each other in memory, from the piece's first head on. */
-struct run { const uint8_t *rows; int64_t n; };
+struct run { const uint8_t *rows; int64_t n; size_t row_bytes, head_bytes; };
 
 /* Positions at .. of a sequence up to end, the page's end or a run's rows; no rows when at is end. */
 static struct run run_at(const struct piece *p, unsigned src, int64_t at, int64_t end) {
     const struct cpu_run *r = p->a->r;
     const struct tensor *cache = src_tensor(r->p, r->op, src); // (head_dim or more * n_kv_head, n_cells)
     const uint64_t page = p->a->s.d.page, row_bytes = tensor_row_bytes(cache);
-    if (at >= end) return (struct run){ NULL, 0 };
-    const uint64_t most = p->n_heads > 1 ? SHARED_RUN : RUN;
-    const int64_t n = (int64_t)min_u64(min_u64(most, (uint64_t)(end - at)), page - (uint64_t)at % page);
+    if (at >= end) return (struct run){ NULL, 0, 0, 0 };
+    const int64_t n = (int64_t)min_u64(min_u64(RUN, (uint64_t)(end - at)), page - (uint64_t)at % page);
     const uint64_t cell = (uint64_t)p->pages[(uint64_t)at / page] * page + (uint64_t)at % page;
     assert(p->pages[(uint64_t)at / page] >= 0 && cell + (uint64_t)n <= tensor_rows(cache));
     const uint64_t head_bytes = row_bytes / p->a->s.n_kv_head;
-    return (struct run){ r->p->at[r->op->src[src]] + cell * row_bytes + p->head * head_bytes, n };
+    const uint8_t *rows = r->p->at[r->op->src[src]] + cell * row_bytes + p->head * head_bytes;
+    return (struct run){ rows, n, row_bytes, head_bytes };
 }
 
-/* Asks for share h of n_heads of a run's rows, into the second-level cache. The processor does not see by itself what
- * comes next: heads jump from row to row, and pages lie anywhere. Without it decoding at 4096 positions takes 2.6 times
- * as long (Zen 4, 32 / 8 heads of 64). */
-static void prefetch_run(const struct piece *p, struct run run, size_t row_bytes, uint32_t h) {
-    const size_t bytes = row_bytes / p->a->s.n_kv_head * p->n_heads;
-    const size_t begin = (size_t)run.n * h / p->n_heads, end = (size_t)run.n * (h + 1) / p->n_heads;
-    for (size_t i = begin; i < end; i++)
-        for (size_t k = 0; k < bytes; k += CACHE_LINE) PREFETCH(run.rows + i * row_bytes + k);
-}
-
-/* The scores (src 1, K) or the weighted sums (src 2, V) of a chunk's positions begin .. end, run by run, all heads. */
-static void pass_over(const struct piece *p, unsigned src, int64_t begin, int64_t end) {
+/* The scores (src 1, K) or the weighted sums (src 2, V) of a chunk's positions begin .. end, run by run, all heads. The
+ * kernels ask for each head's part of the next run, and in the last one of what comes after: the processor does not see
+ * it by itself, as heads jump from row to row and pages lie anywhere. */
+static void pass_over(const struct piece *p, unsigned src, int64_t begin, int64_t end, struct run after) {
     const struct cpu_run *r = p->a->r;
     const struct kern *kern = &r->d->kern;
     const struct shape *s = &p->a->s;
     const struct tensor *cache = src_tensor(r->p, r->op, src);
     const size_t dim = src == 1 ? s->d.head_dim : s->d.head_dim_v;
-    const size_t row_bytes = tensor_row_bytes(cache), head_bytes = row_bytes / s->n_kv_head;
     const bool widen = cache->type != QTYPE_F32 && p->n_x >= WIDEN_FROM;
     struct run now = run_at(p, src, begin, end), next;
     for (int64_t at = begin; at < end; at += now.n, now = next) {
-        next = run_at(p, src, at + now.n, end);
+        next = at + now.n < end ? run_at(p, src, at + now.n, end) : after;
         for (uint32_t h = 0; h < p->n_heads; h++) {
-            prefetch_run(p, next, row_bytes, h);
             struct attn_job j = {
-                .rows = now.rows + h * head_bytes,
-                .row_bytes = row_bytes,
+                .rows = now.rows + h * now.head_bytes,
+                .row_bytes = now.row_bytes,
                 .n_rows = (size_t)now.n,
                 .n = dim,
                 .n_x = p->n_x,
@@ -240,11 +228,15 @@ static void pass_over(const struct piece *p, unsigned src, int64_t begin, int64_
                 .x_stride = src == 1 ? dim : s->part,
                 .s = p->s + (size_t)h * p->n_x * CHUNK + (at - begin),
                 .s_stride = CHUNK,
+                .next = next.n ? next.rows + h * next.head_bytes : NULL,
+                .n_next = (size_t)next.n,
+                .next_stride = next.row_bytes,
+                .next_bytes = next.head_bytes,
             };
             if (widen) {
                 const uint8_t *rows = j.rows;
                 for (size_t i = 0; i < j.n_rows; i++)
-                    kern->widen[cache->type](rows + i * row_bytes, p->row + i * dim, dim);
+                    kern->widen[cache->type](rows + i * now.row_bytes, p->row + i * dim, dim);
                 j.rows = p->row;
                 j.row_bytes = dim * sizeof(float);
             }
@@ -273,13 +265,19 @@ static void weigh(const struct piece *p, uint32_t x, int64_t begin, int64_t end)
     for (int64_t i = to; i < end - begin; i++) s[i] = 0;
 }
 
-/* The partial results of all queries of the piece over one chunk, in now. */
-static void attend_chunk(const struct piece *p, int64_t chunk) {
-    const int64_t begin = (int64_t)max_u64((uint64_t)p->tile->begin, (uint64_t)chunk * CHUNK);
-    const int64_t end = (int64_t)min_u64((uint64_t)p->tile->end, (uint64_t)(chunk + 1) * CHUNK);
-    pass_over(p, 1, begin, end);
-    for (uint32_t x = 0; x < p->n_heads * p->n_x; x++) weigh(p, x, begin, end);
-    pass_over(p, 2, begin, end);
+/* A chunk's positions that the tile sees. */
+struct span { int64_t begin, end; };
+static struct span span_of(const struct tile *t, int64_t chunk) {
+    return (struct span){ (int64_t)max_u64((uint64_t)t->begin, (uint64_t)chunk * CHUNK),
+                          (int64_t)min_u64((uint64_t)t->end, (uint64_t)(chunk + 1) * CHUNK) };
+}
+
+/* The partial results of all queries of the piece over one chunk, in now. goes_on: the next chunk follows. */
+static void attend_chunk(const struct piece *p, int64_t chunk, bool goes_on) {
+    const struct span now = span_of(p->tile, chunk), next = span_of(p->tile, chunk + goes_on);
+    pass_over(p, 1, now.begin, now.end, run_at(p, 2, now.begin, now.end));
+    for (uint32_t x = 0; x < p->n_heads * p->n_x; x++) weigh(p, x, now.begin, now.end);
+    pass_over(p, 2, now.begin, now.end, run_at(p, 1, next.begin, goes_on ? next.end : next.begin));
 }
 
 /* sum takes in the partial result of the next chunk. A sum of 0 is that of no position. */
@@ -317,8 +315,8 @@ static void attend_tile(const struct piece *p) {
     const uint32_t n = p->n_heads * p->n_x;
     const int64_t first = p->tile->begin / CHUNK;
     memset(p->sum, 0, (size_t)n * a->s.part * sizeof *p->sum);
-    for (size_t c = 0; c < chunks_of(p->tile); c++) {
-        attend_chunk(p, first + (int64_t)c);
+    for (size_t c = 0, n_chunks = chunks_of(p->tile); c < n_chunks; c++) {
+        attend_chunk(p, first + (int64_t)c, c + 1 < n_chunks);
         for (uint32_t x = 0; x < n; x++) merge(a, p->sum + (size_t)x * a->s.part, p->now + (size_t)x * a->s.part);
     }
     for (uint32_t x = 0; x < n; x++) {
@@ -328,9 +326,9 @@ static void attend_tile(const struct piece *p) {
 }
 
 /* One chunk of a tile; the partial results are kept for merge_parts. */
-static void attend_part(const struct piece *p, size_t chunk) {
+static void attend_part(const struct piece *p, size_t chunk, bool goes_on) {
     const struct attention *a = p->a;
-    attend_chunk(p, p->tile->begin / CHUNK + (int64_t)chunk);
+    attend_chunk(p, p->tile->begin / CHUNK + (int64_t)chunk, goes_on);
     for (uint32_t x = 0; x < p->n_heads * p->n_x; x++) {
         size_t token, head = query_at(p, x, &token);
         memcpy(part_at(a, token, chunk, head), p->now + (size_t)x * a->s.part, a->s.part * sizeof(float));
@@ -369,7 +367,7 @@ static void run_pieces(void *arg, size_t begin, size_t end, unsigned thread) {
         };
         p.n_heads = (uint32_t)min_u64(a->heads, a->s.n_kv_head - p.head);
         gather_queries(&p);
-        if (a->s.split) attend_part(&p, chunk);
+        if (a->s.split) attend_part(&p, chunk, shares == 1 && i + 1 < end && chunk + 1 < chunks_of(tile));
         else attend_tile(&p);
     }
 }
@@ -396,6 +394,8 @@ void cpu_attention(struct cpu_run *r) {
     a.tiles = (struct tile *)(void *)((uint8_t *)r->scratch + a.l.tiles);
     make_tiles(&a);
     const size_t n_pieces = number_pieces(&a);
-    pool_run(r->d->pool, n_pieces, 1, run_pieces, &a);
+    /* Chunks that follow each other are handed out together. */
+    const size_t grain = a.s.split ? max_u64(n_pieces / PIECES_A_THREAD / pool_size(r->d->pool), 1) : 1;
+    pool_run(r->d->pool, n_pieces, grain, run_pieces, &a);
     if (a.s.split) pool_run(r->d->pool, a.s.n_tok * a.s.n_head, a.s.group, merge_parts, &a);
 }

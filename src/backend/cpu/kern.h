@@ -121,7 +121,16 @@ struct attn_job {
     float *x;                    /* (n_x, n) at x_stride */
     float *s;                    /* (n_x, n_rows) at s_stride */
     size_t n_x, x_stride, s_stride;
+    /* What the next job will read, for the kernel to fetch ahead while it works: n_next rows of next_bytes, NULL for
+     * none. It is never used. */
+    const uint8_t *next;
+    size_t n_next, next_stride, next_bytes;
 };
+/* Asks for rows first .. first + n - 1 of what comes next, into the second-level cache. */
+static ALWAYS_INLINE void attn_ask_next(const struct attn_job *j, size_t first, size_t n) {
+    for (size_t r = first; r < first + n && r < j->n_next; r++)
+        for (size_t k = 0; k < j->next_bytes; k += 64) PREFETCH(j->next + r * j->next_stride + k);
+}
 /* s[i][r] = dot(x[i], row r). */
 typedef void attn_dot_fn(const struct attn_job *j);
 /* x[i] += sum over r of s[i][r] * row r, r ascending. */

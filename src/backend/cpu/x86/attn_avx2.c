@@ -7,7 +7,7 @@
 #include "backend/cpu/kern.h"
 #include "base/num.h"
 
-enum { V = 8, SUMS = 8 /* accumulators of a block of dots */, MIX_VECTORS = 4 /* of a row at a time */ };
+enum { V = 8, SUMS = 8 /* accumulators of a block of dots */, MIX_VECTORS = 4 /* of a row at a time */, ASK_ROWS = 4 };
 
 static ALWAYS_INLINE __m256 load(const uint8_t *row, size_t i, const bool half) {
     if (half) return _mm256_cvtph_ps(_mm_loadu_si128((const void *)(row + 2 * i)));
@@ -25,7 +25,14 @@ static ALWAYS_INLINE __m256 sums_of_8(const __m256 v[SUMS]) {
     return _mm256_add_ps(_mm256_permute2f128_ps(low, high, 0x20), _mm256_permute2f128_ps(low, high, 0x31));
 }
 
-/* n_x vectors by SUMS / n_x rows; rows and vectors beyond the last repeat it and are not stored. */
+/* Lanes i * n_r .. of the sums, n_r = SUMS / n_x, go to row i of s. */
+static ALWAYS_INLINE void store_sums(float *s, size_t stride, __m256 sums, const unsigned n_x) {
+    const __m128 low = _mm256_castps256_ps128(sums), high = _mm256_extractf128_ps(sums, 1);
+    _mm_storeu_ps(s, low);
+    _mm_storeu_ps(n_x == 2 ? s + stride : s + 4, high);
+}
+
+/* n_x vectors by SUMS / n_x rows; rows beyond the last repeat it and are not stored. */
 static ALWAYS_INLINE void dot_block(const struct attn_job *j, size_t x0, size_t r0, const unsigned n_x,
                                     const bool half) {
     const unsigned n_r = SUMS / n_x;
@@ -52,7 +59,12 @@ static ALWAYS_INLINE void dot_block(const struct attn_job *j, size_t x0, size_t 
             for (unsigned i = 0; i < n_x; i++) acc[i * n_r + r] = _mm256_fmadd_ps(q[i], row, acc[i * n_r + r]);
         }
     }
-    _mm256_storeu_ps(sums, sums_of_8(acc));
+    const __m256 sum = sums_of_8(acc);
+    if (k == j->n && r0 + n_r <= j->n_rows) {
+        store_sums(j->s + x0 * j->s_stride + r0, j->s_stride, sum, n_x);
+        return;
+    }
+    _mm256_storeu_ps(sums, sum);
     for (unsigned i = 0; i < n_x; i++) {
         float *s = j->s + (x0 + i) * j->s_stride + r0;
         for (unsigned r = 0; r < n_r && r0 + r < j->n_rows; r++) {
@@ -63,7 +75,10 @@ static ALWAYS_INLINE void dot_block(const struct attn_job *j, size_t x0, size_t 
 }
 
 static ALWAYS_INLINE void dot_rows(const struct attn_job *j, size_t x0, const unsigned n_x, const bool half) {
-    for (size_t r = 0; r < j->n_rows; r += SUMS / n_x) dot_block(j, x0, r, n_x, half);
+    for (size_t r = 0; r < j->n_rows; r += SUMS / n_x) {
+        if (x0 == 0) attn_ask_next(j, r, SUMS / n_x);
+        dot_block(j, x0, r, n_x, half);
+    }
 }
 
 static ALWAYS_INLINE void attn_dot(const struct attn_job *j, const bool half) {
@@ -87,15 +102,19 @@ static ALWAYS_INLINE void mix_block(const struct attn_job *j, size_t x0, size_t 
         for (unsigned v = 0; v < n_v; v++) acc[i][v] = _mm256_loadu_ps(x + i * j->x_stride + v * V);
     }
     const uint8_t *row = j->rows;
-    for (size_t r = 0; r < j->n_rows; r++, row += j->row_bytes) {
-        __m256 w[2];
+    for (size_t r = 0; r < j->n_rows;) {
+        const size_t end = min_u64(r + ASK_ROWS, j->n_rows);
+        if (x0 == 0 && k == 0) attn_ask_next(j, r, end - r);
+        for (; r < end; r++, row += j->row_bytes) {
+            __m256 w[2];
 #pragma GCC unroll 2
-        for (unsigned i = 0; i < n_x; i++) w[i] = _mm256_set1_ps(s[i * j->s_stride + r]);
+            for (unsigned i = 0; i < n_x; i++) w[i] = _mm256_set1_ps(s[i * j->s_stride + r]);
 #pragma GCC unroll 4
-        for (unsigned v = 0; v < n_v; v++) {
-            __m256 number = load(row, k + v * V, half);
+            for (unsigned v = 0; v < n_v; v++) {
+                __m256 number = load(row, k + v * V, half);
 #pragma GCC unroll 2
-            for (unsigned i = 0; i < n_x; i++) acc[i][v] = _mm256_fmadd_ps(w[i], number, acc[i][v]);
+                for (unsigned i = 0; i < n_x; i++) acc[i][v] = _mm256_fmadd_ps(w[i], number, acc[i][v]);
+            }
         }
     }
 #pragma GCC unroll 2
