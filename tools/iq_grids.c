@@ -1,5 +1,5 @@
-/* iq_grids FILE: prints C source with the grids of qtype/iq_grids.txt as `const struct iq_grid NAME_grid`
- * (qtype/codec.h). Runs while the project is built. */
+/* iq_grids FILE: prints C source with the grids of qtype/iq_grids.txt as `const struct iq_grid NAME_grid` and, for
+ * those of four elements, `const uint8_t NAME_places[2][]` (qtype/codec.h). Runs while the project is built. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,6 +61,17 @@ static void print_grid(const struct grid *g) {
     printf("%s_points, %s_low, %s_first };\n\n", g->name, g->name, g->name);
 }
 
+static void print_places(const struct grid *g) {
+    printf("_Alignas(64) const uint8_t %s_places[2][%u] = {\n", g->name, g->n_points);
+    for (unsigned pair = 0, part = 1; pair < 2; pair++, part *= g->n_levels * g->n_levels) {
+        printf("{ ");
+        for (unsigned c = 0; c < g->n_codes; c++)
+            if (g->has[c]) printf("%u,", c / part % g->n_levels | c / part / g->n_levels % g->n_levels << 4);
+        printf(" },\n");
+    }
+    printf("};\n\n");
+}
+
 int main(int argc, char **argv) {
     static struct grid g;
     char line[256];
@@ -72,6 +83,7 @@ int main(int argc, char **argv) {
         if (strncmp(line, "grid ", 5)) continue;
         if (parse_head(line, &g) || parse_bitmap(f, &g)) return 1;
         print_grid(&g);
+        if (g.len == 4) print_places(&g);
     }
     fclose(f);
     return fflush(stdout) || ferror(stdout);

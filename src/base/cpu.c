@@ -33,7 +33,7 @@ static const struct { const char *name; unsigned adds; } levels[] = {
     { "scalar", 0 },
     { "avx2", CPU_SSE42 | CPU_AVX2 | CPU_NEON },
     { "avx512", CPU_AVX512 },
-    { "vnni", CPU_VNNI | CPU_AVXVNNI | CPU_DOTPROD },
+    { "vnni", CPU_VNNI | CPU_VBMI | CPU_AVXVNNI | CPU_DOTPROD },
     { "amx", CPU_BF16 | CPU_AMX_INT8 | CPU_AMX_BF16 | CPU_I8MM },
     { "native", ~0u },
 };
@@ -52,6 +52,7 @@ bool cpu_limit(const char *level) {
 const char *cpu_features_text(unsigned features, char *buf, unsigned size) {
     static const char *const names[] = { /* in the order of the bits */
         "SSE4.2", "AVX2", "AVX512", "VNNI", "AVX-VNNI", "BF16", "AMX-INT8", "AMX-BF16", "NEON", "DOTPROD", "I8MM",
+        "VBMI",
     };
     unsigned n = 0;
     if (size) buf[0] = 0;

@@ -16,6 +16,7 @@ enum cpu_feature {
     CPU_NEON = 1u << 8,
     CPU_DOTPROD = 1u << 9,
     CPU_I8MM = 1u << 10,
+    CPU_VBMI = 1u << 11,    /* AVX512_VBMI */
 };
 /* Features of this machine, usable by the operating system too, less those that cpu_limit took away. Thread-safe. */
 unsigned cpu_features(void);

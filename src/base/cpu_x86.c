@@ -43,6 +43,7 @@ unsigned cpu_detect(void) {
     if (!has(saved, XCR0_ZMM) || !has(seven.b, bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL)) return f;
     f |= CPU_AVX512;
     if (has(seven.c, bit_AVX512VNNI)) f |= CPU_VNNI;
+    if (has(seven.c, bit_AVX512VBMI)) f |= CPU_VBMI;
     if (has(seven_one.a, bit_AVX512BF16)) f |= CPU_BF16;
     if (has(saved, XCR0_TILE) && has(seven.d, LEAF7_AMX_TILE) && os_enable_amx()) {
         if (has(seven.d, LEAF7_AMX_INT8)) f |= CPU_AMX_INT8;

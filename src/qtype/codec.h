@@ -6,6 +6,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/num.h"
+
 #define QTYPE_READ(name, id, weights, bytes, codec, text)        \
     void decode_##codec(const void *blocks, float *out, size_t n);
 #define QTYPE(name, id, weights, bytes, codec, text)               \
@@ -44,6 +46,8 @@ extern const int8_t iq4_levels[16];
 extern const int8_t fp4_levels[16];
 /* The code of the level nearest to x, x as doubled as the levels; of two as near, the one nearer to 0. */
 uint8_t fp4_code(float x);
+/* 2^(e - 128): half of what MXFP4's e says, for levels that are doubled. */
+static inline float mxfp4_scale(unsigned e) { return f32_from_bits(e < 2 ? 0x00200000u << e : (e - 1) << 23); }
 /* MXFP4's e that brings a block's largest magnitude to within 4 and 8, or 0, the least, for one below its reach. */
 int mxfp4_exponent(float most);
 
@@ -59,6 +63,17 @@ struct iq_grid {
     const uint16_t *first;                 /* (n_halves + 1) */
 };
 extern const struct iq_grid iq1_grid, iq2_xxs_grid, iq2_xs_grid, iq2_s_grid, iq3_xxs_grid, iq3_s_grid;
+/* Places in `level` of the four elements of each point, four bits each: those of elements 0 and 1, then of 2 and 3.
+ * Aligned to 64 bytes. */
+extern const uint8_t iq3_xxs_places[2][256], iq3_s_places[2][512];
+
+/* Seven stored signs to eight: the last makes the number of minus signs even. */
+static inline unsigned even_signs(unsigned seven) {
+    unsigned x = seven & 127, odd = x ^ x >> 4;
+    odd ^= odd >> 2;
+    odd ^= odd >> 1;
+    return x | (odd & 1) << 7;
+}
 
 static inline uint16_t load_u16(const uint8_t *p) { uint16_t u; memcpy(&u, p, 2); return u; }
 static inline uint32_t load_u32(const uint8_t *p) { uint32_t u; memcpy(&u, p, 4); return u; }

@@ -7,14 +7,6 @@
 
 enum { LEN = 256 };
 
-/* Seven stored signs to eight: the last makes the number of minus signs even. */
-static inline unsigned even_signs(unsigned seven) {
-    unsigned x = seven & 127, odd = x ^ x >> 4;
-    odd ^= odd >> 2;
-    odd ^= odd >> 1;
-    return x | (odd & 1) << 7;
-}
-
 /* n elements of a point, bit i of `signs` telling whether element i is negative. */
 static inline void put_signed(float *out, float scale, const int8_t *point, unsigned signs, int n) {
     for (int i = 0; i < n; i++) {

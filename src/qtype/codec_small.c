@@ -75,13 +75,10 @@ void encode_tq2_0(const float *in, void *blocks, size_t n) { encode_ternary(in, 
 /* Twice the values of a float of one sign, two exponent and one mantissa bits. */
 const int8_t fp4_levels[16] = { 0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12 };
 
-/* 2^(e - 128): half of what a scale of MXFP4 says, for levels that are doubled. */
-static float half_power(unsigned e) { return f32_from_bits(e < 2 ? 0x00200000u << e : (e - 1) << 23); }
-
 /* MXFP4: e, nibbles[16] as Q4_0. */
 void decode_mxfp4(const void *blocks, float *out, size_t n) {
     for (const uint8_t *b = blocks; n; n -= 32, b += 17, out += 32) {
-        float d = half_power(b[0]);
+        float d = mxfp4_scale(b[0]);
         for (int j = 0; j < 16; j++) {
             out[j] = (float)fp4_levels[b[1 + j] & 15] * d;
             out[j + 16] = (float)fp4_levels[b[1 + j] >> 4] * d;

@@ -19,7 +19,15 @@ static const int half_at[QTYPE_ID_LIMIT][2] = {
     [QTYPE_Q4_0] = { 0, -1 },  [QTYPE_Q4_1] = { 0, 2 },   [QTYPE_Q5_0] = { 0, -1 },   [QTYPE_Q5_1] = { 0, 2 },
     [QTYPE_Q8_0] = { 0, -1 },  [QTYPE_IQ4_NL] = { 0, -1 }, [QTYPE_Q2_K] = { 80, 82 }, [QTYPE_Q3_K] = { 108, -1 },
     [QTYPE_Q4_K] = { 0, 2 },   [QTYPE_Q5_K] = { 0, 2 },   [QTYPE_Q6_K] = { 208, -1 }, [QTYPE_IQ4_XS] = { 0, -1 },
+    [QTYPE_IQ2_XXS] = { 0, -1 }, [QTYPE_IQ2_XS] = { 0, -1 }, [QTYPE_IQ2_S] = { 0, -1 }, [QTYPE_IQ3_XXS] = { 0, -1 },
+    [QTYPE_IQ3_S] = { 0, -1 }, [QTYPE_MXFP4] = { -1, -1 },
 };
+
+/* MXFP4's exponent: products with activations of any kind stay finite. */
+static uint8_t random_exponent(enum kind kind) {
+    if (kind == DENORMAL) return (uint8_t)rng_below(&rng, 4);
+    return (uint8_t)(kind == HUGE_VALUES ? 143 : 100 + rng_below(&rng, 40));
+}
 
 static uint16_t random_half(enum kind kind) {
     float r = rng_f32(&rng) * 2 - 1;
@@ -46,6 +54,7 @@ void fill_blocks(uint8_t *w, enum qtype type, size_t n, enum kind kind) {
             uint16_t half = random_half(kind);
             if (half_at[type][h] >= 0) memcpy(w + half_at[type][h], &half, 2);
         }
+        if (type == QTYPE_MXFP4) w[0] = random_exponent(kind);
     }
 }
 

@@ -1,25 +1,10 @@
-/* Scalar bodies of the kernels that read stored blocks: rows and panel of every type. They say what the fast ones must
- * do.
+/* Scalar bodies of the kernels that read stored blocks: rows and panel of the types whose codes are numbers or places
+ * in a list of levels (grid_ref.c has the others). They say what the fast ones must do.
  *
  * Each type is one function that takes a unit apart into codes, scales and mins; the two kernels are made from it.
  * Codes are unsigned, so that every type but those with 8-bit levels multiplies as unsigned weight times signed
  * activation. */
-#include "backend/cpu/kern.h"
-#include "backend/cpu/unit.h"
-#include "qtype/codec.h"
-
-struct unit_codes {
-    uint8_t q[UNIT];
-    float scale[UNIT_SUBS], min[UNIT_SUBS];
-};
-
-/* Codes of 16 bytes of nibbles: low ones first. */
-static void nibbles16(const uint8_t *b, uint8_t *q) {
-    for (int j = 0; j < 16; j++) {
-        q[j] = b[j] & 15;
-        q[j + 16] = b[j] >> 4;
-    }
-}
+#include "backend/cpu/unit_ref.h"
 
 static void fifth_bits(uint32_t high, uint8_t *q) {
     for (int j = 0; j < 32; j++) q[j] |= (uint8_t)((high >> j & 1) << 4);
@@ -140,53 +125,6 @@ static void unpack_q6_k(const uint8_t *b, struct unit_codes *u) {
         u->q[e] = (uint8_t)(low | high << 4);
     }
 }
-
-static float dot_unit(const struct unit_codes *u, const struct x_unit *x, const struct int8_form *form) {
-    float sum = 0;
-    for (int s = 0; s < UNIT / form->sub; s++) {
-        int32_t isum = form->has_min ? 0 : x->corr[s];
-        for (int j = form->sub * s; j < form->sub * (s + 1); j++) isum += u->q[j] * x->q[j];
-        sum += u->scale[s] * x->scale[s] * (float)isum;
-        if (form->has_min) sum += u->min[s] * x->sum[s];
-    }
-    return sum;
-}
-
-static void put_in_panel(const struct unit_codes *u, int row, struct panel_unit *out) {
-    for (int e = 0; e < UNIT; e++) out->q[e / 4][row][e % 4] = u->q[e];
-    for (int s = 0; s < UNIT_SUBS; s++) {
-        out->scale[s][row] = u->scale[s];
-        out->min[s][row] = u->min[s];
-    }
-}
-
-#define UNIT_KERNELS(type, codec)                                                                                      \
-    void rows_##codec##_ref(const struct rows_job *j) {                                                                \
-        const struct int8_form *form = int8_form(QTYPE_##type);                                                        \
-        const struct x_unit *x = j->x;                                                                                 \
-        uint8_t copy[UNIT_BYTES_MAX];                                                                                  \
-        for (size_t r = 0; r < j->n_rows; r++) {                                                                       \
-            float sum[ROWS_TOKENS] = { 0 };                                                                            \
-            for (size_t u = 0; u < div_up(j->n_in, UNIT); u++) {                                                       \
-                struct unit_codes c = { .min = { 0 } };                                                                \
-                unpack_##codec(unit_at(j->w + r * j->row_bytes, u, j->n_in, UNIT_BYTES_##codec, BLOCK_BYTES_##codec,   \
-                                       copy), &c);                                                                     \
-                for (unsigned t = 0; t < j->n_tok; t++) sum[t] += dot_unit(&c, &x[u * j->n_tok + t], form);            \
-            }                                                                                                          \
-            for (unsigned t = 0; t < j->n_tok; t++) j->out[t * j->out_stride + r] = sum[t];                            \
-        }                                                                                                              \
-    }                                                                                                                  \
-    void panel_##codec##_ref(const struct panel_job *j) {                                                              \
-        uint8_t copy[UNIT_BYTES_MAX];                                                                                  \
-        for (size_t u = 0; u < j->n_units; u++)                                                                        \
-            for (int r = 0; r < PANEL_ROWS; r++) {                                                                     \
-                struct unit_codes c = { .min = { 0 } };                                                                \
-                const uint8_t *p = unit_at(j->rows[r], j->first + u, j->n_in, UNIT_BYTES_##codec,                      \
-                                           BLOCK_BYTES_##codec, copy);                                                 \
-                unpack_##codec(p, &c);                                                                                 \
-                put_in_panel(&c, r, &j->out[u]);                                                                       \
-            }                                                                                                          \
-    }
 
 UNIT_KERNELS(Q4_0, q4_0)
 UNIT_KERNELS(Q4_1, q4_1)

@@ -1,0 +1,76 @@
+/* Scalar bodies of the kernels that read stored blocks: rows and panel of the types whose groups of weights are points
+ * of a grid, and of those whose codes are very small numbers. They say what the fast ones must do.
+ *
+ * Levels are signed; the codes are moved up by the type's offset. */
+#include "backend/cpu/unit_ref.h"
+
+/* n elements of a point, bit i of `signs` telling whether element i is negative. */
+static void put_signed(uint8_t *q, const int8_t *point, unsigned signs, int n, int offset) {
+    for (int i = 0; i < n; i++) q[i] = (uint8_t)(signs >> i & 1 ? offset - point[i] : offset + point[i]);
+}
+
+static const int8_t *point_of(const struct iq_grid *g, unsigned i) { return g->points + (size_t)g->len * i; }
+
+static void unpack_iq2_xxs(const uint8_t *b, struct unit_codes *u) {
+    float d = f32_from_f16(load_u16(b));
+    b += 2;
+    for (int g = 0; g < 8; g++, b += 8) {
+        uint32_t word = load_u32(b + 4);
+        u->scale[g] = d * (0.5f + (float)(word >> 28)) * 0.25f;
+        for (int l = 0; l < 4; l++)
+            put_signed(u->q + 32 * g + 8 * l, point_of(&iq2_xxs_grid, b[l]), even_signs(word >> 7 * l), 8, 128);
+    }
+}
+
+static void nibble_scales(const uint8_t *b, float d, struct unit_codes *u) {
+    for (int s = 0; s < 16; s++) u->scale[s] = d * (0.5f + (float)(b[s / 2] >> 4 * (s & 1) & 15)) * 0.25f;
+}
+
+static void unpack_iq2_xs(const uint8_t *b, struct unit_codes *u) {
+    nibble_scales(b + 66, f32_from_f16(load_u16(b)), u);
+    for (int l = 0; l < 32; l++) {
+        unsigned q = load_u16(b + 2 + 2 * l);
+        put_signed(u->q + 8 * l, point_of(&iq2_xs_grid, q & 511), even_signs(q >> 9), 8, 128);
+    }
+}
+
+static void unpack_iq2_s(const uint8_t *b, struct unit_codes *u) {
+    nibble_scales(b + 74, f32_from_f16(load_u16(b)), u);
+    for (int l = 0; l < 32; l++) {
+        unsigned i = b[2 + l] | (b[66 + l / 4] >> 2 * (l & 3) & 3u) << 8;
+        put_signed(u->q + 8 * l, point_of(&iq2_s_grid, i), b[34 + l], 8, 128);
+    }
+}
+
+static void unpack_iq3_xxs(const uint8_t *b, struct unit_codes *u) {
+    float d = f32_from_f16(load_u16(b));
+    for (int g = 0; g < 8; g++) u->scale[g] = d * (0.5f + (float)(load_u32(b + 66 + 4 * g) >> 28)) * 0.5f;
+    for (int l = 0; l < 64; l++) {
+        unsigned signs = even_signs(load_u32(b + 66 + 4 * (l / 8)) >> 7 * (l / 2 & 3)) >> 4 * (l & 1);
+        put_signed(u->q + 4 * l, point_of(&iq3_xxs_grid, b[2 + l]), signs, 4, 128);
+    }
+}
+
+static void unpack_iq3_s(const uint8_t *b, struct unit_codes *u) {
+    float d = f32_from_f16(load_u16(b));
+    for (int g = 0; g < 8; g++) u->scale[g] = d * (float)(1 + 2 * (b[106 + g / 2] >> 4 * (g & 1) & 15));
+    for (int l = 0; l < 64; l++) {
+        unsigned i = b[2 + l] | (b[66 + l / 8] >> (l & 7) & 1u) << 8;
+        put_signed(u->q + 4 * l, point_of(&iq3_s_grid, i), b[74 + l / 2] >> 4 * (l & 1), 4, 16);
+    }
+}
+
+static void unpack_mxfp4(const uint8_t *b, struct unit_codes *u) {
+    for (int g = 0; g < 8; g++, b += 17) {
+        u->scale[g] = mxfp4_scale(b[0]);
+        nibbles16(b + 1, u->q + 32 * g);
+    }
+    for (int e = 0; e < UNIT; e++) u->q[e] = (uint8_t)(16 + fp4_levels[u->q[e]]);
+}
+
+UNIT_KERNELS(IQ2_XXS, iq2_xxs)
+UNIT_KERNELS(IQ2_XS, iq2_xs)
+UNIT_KERNELS(IQ2_S, iq2_s)
+UNIT_KERNELS(IQ3_XXS, iq3_xxs)
+UNIT_KERNELS(IQ3_S, iq3_s)
+UNIT_KERNELS(MXFP4, mxfp4)

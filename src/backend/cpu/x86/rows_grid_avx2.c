@@ -1,0 +1,56 @@
+/* Rows of stored weights with signs times a few tokens of int8 activations, in AVX2: as rows_avx2.c, but the codes are
+ * magnitudes, and the signs are given to the activations, so that no offset has to be taken off. Sums of two products
+ * are at most 62 * 127 * 2. */
+#include "backend/cpu/x86/rows_loop.h"
+#include "backend/cpu/x86/unpack_grid_avx2.h"
+
+struct row_sums { __m256 even, odd; };
+
+/* The scales of vector v in its lanes. */
+static ALWAYS_INLINE __m256 scale_lanes(const __m256 *scale, const unsigned sub, const int v) {
+    if (sub == 32) return _mm256_permutevar8x32_ps(scale[0], _mm256_set1_epi32(v));
+    const int s = 2 * (v & 3);
+    return _mm256_permutevar8x32_ps(scale[v / 4], _mm256_setr_epi32(s, s, s, s, s + 1, s + 1, s + 1, s + 1));
+}
+
+static ALWAYS_INLINE void multiply(const struct signed256 *w, const struct x_unit *x, const struct int8_form form,
+                                   const unsigned n_tok, struct row_sums *sums) {
+    const __m256i ones = _mm256_set1_epi16(1);
+#pragma GCC unroll 4
+    for (unsigned t = 0; t < n_tok; t++) {
+        struct row_sums *s = &sums[t];
+        __m256 scale[2];
+        for (unsigned i = 0; i < 32 / form.sub; i++)
+            scale[i] = _mm256_mul_ps(w->scale[i], _mm256_load_ps(x[t].scale + 8 * i));
+#pragma GCC unroll 8
+        for (int v = 0; v < 8; v++) {
+            __m256i q = _mm256_load_si256((const __m256i *)(x[t].q + 32 * v));
+            q = _mm256_sub_epi8(_mm256_xor_si256(q, w->minus[v]), w->minus[v]);
+            __m256 p = _mm256_cvtepi32_ps(_mm256_madd_epi16(_mm256_maddubs_epi16(w->q[v], q), ones));
+            __m256 lanes = scale_lanes(scale, form.sub, v);
+            if (v & 1) s->odd = _mm256_fmadd_ps(p, lanes, s->odd);
+            else s->even = _mm256_fmadd_ps(p, lanes, s->even);
+        }
+    }
+}
+
+static ALWAYS_INLINE void row_clear(struct row_sums *s) { s->even = s->odd = _mm256_setzero_ps(); }
+
+static ALWAYS_INLINE float row_total(const struct row_sums *sums) {
+    __m256 v = _mm256_add_ps(sums->even, sums->odd);
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+}
+
+/* Offset and min have no part in it. */
+#define SIGNED_ROWS_KERNEL(codec, sub)                                                                                 \
+    static ALWAYS_INLINE void unpack_##codec(const uint8_t *b, struct signed256 *u) { take_##codec(b, u); }            \
+    ROWS_KERNEL(codec, avx2, signed256, sub, 0, false)
+
+SIGNED_ROWS_KERNEL(iq2_xxs, 32)
+SIGNED_ROWS_KERNEL(iq2_xs, 16)
+SIGNED_ROWS_KERNEL(iq2_s, 16)
+SIGNED_ROWS_KERNEL(iq3_xxs, 32)
+SIGNED_ROWS_KERNEL(iq3_s, 32)
+SIGNED_ROWS_KERNEL(mxfp4, 32)

@@ -1,0 +1,151 @@
+#ifndef BACKEND_CPU_X86_UNPACK_GRID_AVX2_H
+#define BACKEND_CPU_X86_UNPACK_GRID_AVX2_H
+/* Taking units of the types with signs apart in AVX2 registers, in element order: those whose groups of weights are
+ * points of a grid, and small floats. The layouts are those of docs/formats/blocks.md; grid_ref.c says the same without
+ * vectors. */
+#include <immintrin.h>
+#include <string.h>
+
+#include "backend/cpu/x86/signs_avx2.h"
+#include "backend/cpu/x86/unpack_avx2.h"
+#include "qtype/codec.h"
+
+struct signed256 {
+    __m256i q[8];      /* 32 magnitudes each */
+    __m256i minus[8];  /* -1 where the weight is negative, else 0 */
+    __m256 scale[2];   /* as that of struct unit256 */
+};
+
+/* -1 in the bytes of the 32 whose bit is set. */
+static ALWAYS_INLINE __m256i bits_to_masks(uint32_t bits) {
+    const __m256i which = _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
+    const __m256i one = _mm256_set1_epi64x((int64_t)0x8040201008040201ull);
+    __m256i v = _mm256_shuffle_epi8(_mm256_set1_epi32((int)bits), which);
+    return _mm256_cmpeq_epi8(_mm256_and_si256(v, one), one);
+}
+
+static ALWAYS_INLINE void signs_at(const uint8_t *signs, struct signed256 *u) {
+#pragma GCC unroll 8
+    for (int v = 0; v < 8; v++) u->minus[v] = bits_to_masks(load_u32(signs + 4 * v));
+}
+
+static ALWAYS_INLINE void put_signs(__m256i signs, struct signed256 *u) {
+    uint8_t s[32] ALIGNED(32);
+    _mm256_store_si256((__m256i *)s, signs);
+    signs_at(s, u);
+}
+
+static ALWAYS_INLINE int64_t point8(const struct iq_grid *g, unsigned i) {
+    int64_t point;
+    memcpy(&point, g->points + 8 * (size_t)i, 8);
+    return point;
+}
+
+static ALWAYS_INLINE __m256i points8x4(const struct iq_grid *g, unsigned i0, unsigned i1, unsigned i2, unsigned i3) {
+    return _mm256_setr_epi64x(point8(g, i0), point8(g, i1), point8(g, i2), point8(g, i3));
+}
+
+static ALWAYS_INLINE __m256i points4x8(const struct iq_grid *g, __m256i i) {
+    return _mm256_i32gather_epi32((const int *)(const void *)g->points, i, 4);
+}
+
+static ALWAYS_INLINE __m256i eight_bytes(const uint8_t *p) {
+    return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p));
+}
+
+/* d (1/2 + s) of eight words that have s in their top four bits, times a power of two. */
+static ALWAYS_INLINE __m256 top_scales(const uint8_t *d, __m256i words, float power) {
+    __m256 s = _mm256_add_ps(_mm256_cvtepi32_ps(_mm256_srli_epi32(words, 28)), _mm256_set1_ps(0.5f));
+    return _mm256_mul_ps(_mm256_mul_ps(half_to_all(d), s), _mm256_set1_ps(power));
+}
+
+/* d (1/2 + s) / 4 of sixteen nibbles. */
+static ALWAYS_INLINE void nibble_scales(const uint8_t *d, const uint8_t *nibbles, __m256 scale[2]) {
+    __m128i b = _mm_loadl_epi64((const __m128i *)nibbles);
+    bytes_to_floats(_mm_and_si128(_mm_unpacklo_epi8(b, _mm_srli_epi16(b, 4)), _mm_set1_epi8(15)), scale);
+    for (int i = 0; i < 2; i++) scale[i] = _mm256_add_ps(scale[i], _mm256_set1_ps(0.5f));
+    times(scale, half_to_all(d));
+    times(scale, _mm256_set1_ps(0.25f));
+}
+
+static ALWAYS_INLINE void take_iq2_xxs(const uint8_t *b, struct signed256 *u) {
+    uint32_t words[8];
+#pragma GCC unroll 8
+    for (int v = 0; v < 8; v++) {
+        const uint8_t *p = b + 2 + 8 * v;
+        u->q[v] = points8x4(&iq2_xxs_grid, p[0], p[1], p[2], p[3]);
+        words[v] = load_u32(p + 4);
+    }
+    __m256i w = load256((const uint8_t *)words);
+    u->scale[0] = top_scales(b, w, 0.25f);
+    put_signs(signs_of_words(w), u);
+}
+
+static ALWAYS_INLINE void take_iq2_xs(const uint8_t *b, struct signed256 *u) {
+#pragma GCC unroll 8
+    for (int v = 0; v < 8; v++) {
+        const uint8_t *p = b + 2 + 8 * v;
+        u->q[v] = points8x4(&iq2_xs_grid, load_u16(p) & 511, load_u16(p + 2) & 511, load_u16(p + 4) & 511,
+                            load_u16(p + 6) & 511);
+    }
+    __m256i w0 = _mm256_srli_epi16(load256(b + 2), 9), w1 = _mm256_srli_epi16(load256(b + 34), 9);
+    put_signs(even_signs32(_mm256_permute4x64_epi64(_mm256_packus_epi16(w0, w1), _MM_SHUFFLE(3, 1, 2, 0))), u);
+    nibble_scales(b, b + 66, u->scale);
+}
+
+static ALWAYS_INLINE void take_iq2_s(const uint8_t *b, struct signed256 *u) {
+#pragma GCC unroll 8
+    for (int v = 0; v < 8; v++) {
+        const uint8_t *p = b + 2 + 4 * v;
+        unsigned high = b[66 + v];
+        u->q[v] = points8x4(&iq2_s_grid, p[0] | (high << 8 & 0x300), p[1] | (high << 6 & 0x300),
+                            p[2] | (high << 4 & 0x300), p[3] | (high << 2 & 0x300));
+    }
+    signs_at(b + 34, u);
+    nibble_scales(b, b + 74, u->scale);
+}
+
+static ALWAYS_INLINE void take_iq3_xxs(const uint8_t *b, struct signed256 *u) {
+#pragma GCC unroll 8
+    for (int v = 0; v < 8; v++) u->q[v] = points4x8(&iq3_xxs_grid, eight_bytes(b + 2 + 8 * v));
+    __m256i words = load256(b + 66);
+    u->scale[0] = top_scales(b, words, 0.5f);
+    put_signs(signs_of_words(words), u);
+}
+
+static ALWAYS_INLINE void take_iq3_s(const uint8_t *b, struct signed256 *u) {
+    const __m256i ninth = _mm256_set1_epi32(256), shift = _mm256_setr_epi32(8, 7, 6, 5, 4, 3, 2, 1);
+#pragma GCC unroll 8
+    for (int v = 0; v < 8; v++) {
+        __m256i high = _mm256_and_si256(_mm256_sllv_epi32(_mm256_set1_epi32(b[66 + v]), shift), ninth);
+        u->q[v] = points4x8(&iq3_s_grid, _mm256_or_si256(eight_bytes(b + 2 + 8 * v), high));
+    }
+    signs_at(b + 74, u);
+    __m256i s = _mm256_set1_epi32((int)load_u32(b + 106));
+    s = _mm256_srlv_epi32(s, _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28));
+    s = _mm256_and_si256(s, _mm256_set1_epi32(15));
+    s = _mm256_add_epi32(_mm256_add_epi32(s, s), _mm256_set1_epi32(1));
+    u->scale[0] = _mm256_mul_ps(half_to_all(b), _mm256_cvtepi32_ps(s));
+}
+
+/* Powers of two from eight exponents, as mxfp4_scale. */
+static ALWAYS_INLINE __m256 mxfp4_scales(const uint8_t *b) {
+    uint8_t e[8];
+#pragma GCC unroll 8
+    for (int g = 0; g < 8; g++) e[g] = b[17 * g];
+    __m256i x = eight_bytes(e), normal = _mm256_slli_epi32(_mm256_sub_epi32(x, _mm256_set1_epi32(1)), 23);
+    __m256i tiny = _mm256_sllv_epi32(_mm256_set1_epi32(0x00200000), x);
+    return _mm256_castsi256_ps(_mm256_blendv_epi8(normal, tiny, _mm256_cmpgt_epi32(_mm256_set1_epi32(2), x)));
+}
+
+static ALWAYS_INLINE void take_mxfp4(const uint8_t *b, struct signed256 *u) {
+    const __m256i levels = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)fp4_levels));
+#pragma GCC unroll 8
+    for (int v = 0; v < 8; v++) {
+        __m256i w = _mm256_shuffle_epi8(levels, nibbles16(b + 17 * v + 1));
+        u->q[v] = _mm256_abs_epi8(w);
+        u->minus[v] = _mm256_cmpgt_epi8(_mm256_setzero_si256(), w);
+    }
+    u->scale[0] = mxfp4_scales(b);
+}
+#endif

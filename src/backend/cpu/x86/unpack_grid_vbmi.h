@@ -1,0 +1,58 @@
+#ifndef BACKEND_CPU_X86_UNPACK_GRID_VBMI_H
+#define BACKEND_CPU_X86_UNPACK_GRID_VBMI_H
+/* Taking units of the types whose groups of four weights are points of a grid apart, with the byte permutations of
+ * AVX512_VBMI: a grid's table, two bytes a point, is looked up 64 points at a time without leaving the registers. */
+#include "backend/cpu/x86/unpack_grid_vnni.h"
+
+/* Entries i of a table of 128 bytes; a byte's top bit does not count. */
+static ALWAYS_INLINE __m512i look_up(const uint8_t *table, __m512i i) {
+    return _mm512_permutex2var_epi8(_mm512_load_si512(table), i, _mm512_load_si512(table + 64));
+}
+
+static ALWAYS_INLINE __m512i look_up256(const uint8_t *table, __m512i i) {
+    return _mm512_mask_mov_epi8(look_up(table, i), _mm512_movepi8_mask(i), look_up(table + 128, i));
+}
+
+/* Entry i, or i + 256 where `high` is set. */
+static ALWAYS_INLINE __m512i look_up512(const uint8_t *table, __m512i i, __mmask64 high) {
+    return _mm512_mask_mov_epi8(look_up256(table, i), high, look_up256(table + 256, i));
+}
+
+/* The levels of 64 points, given the places of their elements 0 and 1, and 2 and 3. */
+static ALWAYS_INLINE void put_levels(__m512i p01, __m512i p23, const struct iq_grid *g, struct signed512 *u) {
+    uint64_t levels;
+    memcpy(&levels, g->level, 8);
+    const __m512i level = _mm512_set1_epi64((int64_t)levels), first = _mm512_set1_epi64(0x41014000);
+    const __m512i two = _mm512_setr_epi64(0, 0x02020202, 0x04040404, 0x06060606, 0x08080808, 0x0a0a0a0a, 0x0c0c0c0c,
+                                          0x0e0e0e0e);
+    const __m512i nibbles = _mm512_set1_epi64(0x1c1814100c080400);
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; v++) { /* the places of two points to each eight bytes, then one to a byte */
+        __m512i from = _mm512_add_epi8(_mm512_add_epi8(first, two), _mm512_set1_epi8((char)(16 * v)));
+        __m512i places = _mm512_multishift_epi64_epi8(nibbles, _mm512_permutex2var_epi8(p01, from, p23));
+        u->q[v] = _mm512_shuffle_epi8(level, _mm512_and_si512(places, _mm512_set1_epi8(7)));
+    }
+}
+
+static ALWAYS_INLINE void take_iq3_xxs(const uint8_t *b, struct signed512 *u) {
+    __m512i i = _mm512_loadu_si512(b + 2);
+    put_levels(look_up256(iq3_xxs_places[0], i), look_up256(iq3_xxs_places[1], i), &iq3_xxs_grid, u);
+    __m256i words = _mm256_loadu_si256((const __m256i *)(b + 66));
+    u->scale = top_scales(b, words, 0.5f);
+    put_signs(signs_of_words(words), u);
+}
+
+static ALWAYS_INLINE void take_iq3_s(const uint8_t *b, struct signed512 *u) {
+    __m512i i = _mm512_loadu_si512(b + 2);
+    __mmask64 high = mask_at(b + 66, 0);
+    put_levels(look_up512(iq3_s_places[0], i, high), look_up512(iq3_s_places[1], i, high), &iq3_s_grid, u);
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; v++) u->minus[v] = mask_at(b + 74, v);
+    uint32_t nibbles;
+    memcpy(&nibbles, b + 106, 4);
+    __m256i s = _mm256_srlv_epi32(_mm256_set1_epi32((int)nibbles), _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28));
+    s = _mm256_and_si256(s, _mm256_set1_epi32(15));
+    s = _mm256_add_epi32(_mm256_add_epi32(s, s), _mm256_set1_epi32(1));
+    u->scale = _mm512_mul_ps(half_to_all(b), _mm512_castps256_ps512(_mm256_cvtepi32_ps(s)));
+}
+#endif
