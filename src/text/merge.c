@@ -1,6 +1,7 @@
 /* Owns the table of merges and the two ways to apply it: short words by scanning for the lowest pair again and again,
  * which is fastest while everything sits in the first cache, long ones with a heap. Both give the same result. */
 #include <string.h>
+#include "base/compiler.h"
 #include "base/mem.h"
 #include "text/merge.h"
 
@@ -58,6 +59,16 @@ enum err_code merge_add(struct merge_table *t, const struct merge_slot *pair, st
     *s = *pair;
     t->n++;
     return t->n > t->mask / 2 ? set_size(t, ((uint64_t)t->mask + 1) * 2, e) : ERR_NONE;
+}
+
+enum err_code merge_add_many(struct merge_table *t, const struct merge_slot *pair, size_t n, uint32_t *n_lost,
+                             struct err *e) {
+    for (size_t i = 0; i < n; i++) PREFETCH(&t->slot[pair_hash(pair[i].left, pair[i].right) & t->mask]);
+    for (size_t i = 0; i < n; i++) {
+        if (pair[i].left >= 0 && pair[i].right >= 0 && pair[i].result >= 0) TRY(merge_add(t, &pair[i], e));
+        else if (n_lost) ++*n_lost;
+    }
+    return ERR_NONE;
 }
 
 enum err_code merge_reserve(struct merge_word *w, size_t n, struct err *e) {

@@ -15,6 +15,9 @@ enum err_code merge_init(struct merge_table *t, uint32_t n, struct err *e);
 void merge_fini(struct merge_table *t);
 /* Ids >= 0, rank < UINT32_MAX. Of two entries for one pair the first stays. */
 enum err_code merge_add(struct merge_table *t, const struct merge_slot *pair, struct err *e);
+/* Adds n entries in order; those with an id below 0 are left out, and *n_lost, which may be NULL, rises by them. */
+enum err_code merge_add_many(struct merge_table *t, const struct merge_slot *pair, size_t n, uint32_t *n_lost,
+                             struct err *e);
 
 /* A word being merged, reused from word to word; zeroed is empty. Set id and off for n symbols after merge_reserve. */
 struct merge_word {

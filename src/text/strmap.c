@@ -1,6 +1,8 @@
 /* Owns the hash table: open addressing, at most half full, the whole hash kept beside the id so that a miss rarely
  * touches a string. */
+#include "base/compiler.h"
 #include "base/mem.h"
+#include "base/num.h"
 #include "text/strmap.h"
 
 enum err_code strmap_init(struct strmap *m, const struct str *key, uint32_t n, struct err *e) {
@@ -38,4 +40,26 @@ void strmap_add(struct strmap *m, int32_t id) {
 
 int32_t strmap_get(const struct strmap *m, const char *p, size_t n) {
     return find(m, p, n, bytes_hash(p, n))->id;
+}
+
+enum { AT_ONCE = 32 }; /* enough to hide the waiting, few enough that what came first is still in the first cache */
+
+static void get_some(const struct strmap *m, const struct str *s, size_t n, int32_t *id) {
+    uint32_t hash[AT_ONCE];
+    for (size_t i = 0; i < n; i++) {
+        hash[i] = bytes_hash(s[i].p, s[i].n);
+        PREFETCH(&m->slot[hash[i] & m->mask]);
+    }
+    /* The first slot is nearly always the right one; where it is not, find waits as it would have. */
+    for (size_t i = 0; i < n; i++) {
+        id[i] = m->slot[hash[i] & m->mask].id;
+        if (id[i] >= 0) PREFETCH(&m->key[id[i]]);
+    }
+    for (size_t i = 0; i < n; i++)
+        if (id[i] >= 0) PREFETCH(m->key[id[i]].p);
+    for (size_t i = 0; i < n; i++) id[i] = find(m, s[i].p, s[i].n, hash[i])->id;
+}
+
+void strmap_get_many(const struct strmap *m, const struct str *s, size_t n, int32_t *id) {
+    for (size_t i = 0; i < n; i += AT_ONCE) get_some(m, s + i, min_u64(n - i, AT_ONCE), id + i);
 }

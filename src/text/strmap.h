@@ -15,6 +15,8 @@ void strmap_fini(struct strmap *m);
 void strmap_add(struct strmap *m, int32_t id);
 /* -1 if absent. Thread-safe once filled. */
 int32_t strmap_get(const struct strmap *m, const char *p, size_t n);
+/* strmap_get of n strings: all the memory that they need is asked for before any of it is waited for. */
+void strmap_get_many(const struct strmap *m, const struct str *s, size_t n, int32_t *id);
 
 /* Eight bytes at a time, each mixed by a multiplication with an odd constant (2^64 / golden ratio). */
 static inline uint32_t bytes_hash(const char *p, size_t n) {

@@ -2,6 +2,7 @@
  * Pieces are kept as the bytes they stand for, so text is never translated into the byte alphabet. */
 #include <string.h>
 #include "base/log.h"
+#include "base/num.h"
 #include "text/nfc.h"
 #include "text/tok_impl.h"
 
@@ -30,31 +31,47 @@ static enum err_code fill_bytes(struct tok *t, struct err *e) {
     return ERR_NONE;
 }
 
-/* "left right" to an entry; false if one of the three pieces is not there. word must hold the merge's bytes. */
-static bool parse_merge(const struct tok *t, struct str merge, char *word, struct merge_slot *out) {
+/* "left right" to the bytes of both and of what they make, which are written to word; empty ones if there is no pair.
+ * Returns the number of bytes. */
+static size_t split_merge(struct str merge, char *word, struct str part[3]) {
     /* The byte alphabet has no space, so the first one parts the pieces. */
     const char *gap = merge.n > 1 ? memchr(merge.p + 1, ' ', merge.n - 1) : NULL;
-    if (!gap) return false;
+    part[0] = part[1] = part[2] = (struct str){ word, 0 };
+    if (!gap) return 0;
     size_t n_left = bytes_of_piece((struct str){ merge.p, gap - merge.p }, word);
     size_t n = n_left + bytes_of_piece((struct str){ gap + 1, merge.p + merge.n - gap - 1 }, word + n_left);
-    out->left = strmap_get(&t->map, word, n_left);
-    out->right = strmap_get(&t->map, word + n_left, n - n_left);
-    out->result = strmap_get(&t->map, word, n);
-    return out->left >= 0 && out->right >= 0 && out->result >= 0;
+    part[0] = (struct str){ word, n_left };
+    part[1] = (struct str){ word + n_left, n - n_left };
+    part[2] = (struct str){ word, n };
+    return n;
+}
+
+enum { MERGES_AT_ONCE = 64 };
+
+/* merge[first..first+n): word must hold their bytes. Merges of pieces that are not there are counted. */
+static enum err_code add_merges(struct tok *t, uint32_t first, uint32_t n, char *word, uint32_t *n_lost,
+                                struct err *e) {
+    struct str part[3 * MERGES_AT_ONCE];
+    struct merge_slot pair[MERGES_AT_ONCE];
+    int32_t id[3 * MERGES_AT_ONCE];
+    for (uint32_t i = 0; i < n; i++) word += split_merge(t->v->merge[first + i], word, part + 3 * i);
+    strmap_get_many(&t->map, part, 3 * n, id);
+    for (uint32_t i = 0; i < n; i++)
+        pair[i] = (struct merge_slot){ id[3 * i], id[3 * i + 1], first + i, id[3 * i + 2] };
+    return merge_add_many(&t->merges, pair, n, n_lost, e);
 }
 
 static enum err_code fill_merges(struct tok *t, struct err *e) {
     const struct vocab *v = t->v;
-    uint32_t n_lost = 0;
+    uint32_t n_lost = 0, n;
     enum err_code rc = ERR_NONE;
     struct buf word = { 0 };
-    for (uint32_t i = 0; i < v->n_merges; i++) {
-        struct merge_slot pair = { .rank = i };
+    for (uint32_t i = 0; i < v->n_merges; i += n) {
+        n = (uint32_t)min_u64(v->n_merges - i, MERGES_AT_ONCE);
         buf_clear(&word);
-        buf_add(&word, v->merge[i].p, v->merge[i].n); /* room, no more */
+        for (uint32_t k = 0; k < n; k++) buf_add(&word, v->merge[i + k].p, v->merge[i + k].n); /* room, no more */
         TRY_OUT(rc, buf_status(&word, e));
-        if (v->merge[i].n && parse_merge(t, v->merge[i], word.p, &pair)) TRY_OUT(rc, merge_add(&t->merges, &pair, e));
-        else n_lost++;
+        TRY_OUT(rc, add_merges(t, i, n, word.p, &n_lost, e));
     }
     if (n_lost) log_warn("tokenizer: %u of %u merges name pieces that the vocabulary lacks", n_lost, v->n_merges);
 out:

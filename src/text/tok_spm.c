@@ -77,13 +77,32 @@ static int highest_first(const void *pa, const void *pb) {
     return a->id < b->id ? -1 : a->id > b->id;
 }
 
+enum { CUTS_AT_ONCE = 64 };
+
+/* Pieces cut in two, gathered until there are enough to look them up together. */
+struct cuts { struct str part[2 * CUTS_AT_ONCE]; struct merge_slot pair[CUTS_AT_ONCE]; uint32_t n; };
+
+static enum err_code add_cuts(struct tok *t, struct cuts *c, struct err *e) {
+    int32_t id[2 * CUTS_AT_ONCE];
+    uint32_t n = c->n;
+    c->n = 0;
+    strmap_get_many(&t->map, c->part, 2 * n, id);
+    for (uint32_t i = 0; i < n; i++) {
+        c->pair[i].left = id[2 * i];
+        c->pair[i].right = id[2 * i + 1];
+    }
+    return merge_add_many(&t->merges, c->pair, n, NULL, e);
+}
+
 /* All ways to make a piece of two others. */
-static enum err_code add_pairs(struct tok *t, int32_t id, uint32_t rank, struct err *e) {
+static enum err_code add_pairs(struct tok *t, struct cuts *c, int32_t id, uint32_t rank, struct err *e) {
     struct str p = t->v->piece[id];
     uint32_t cp;
     for (size_t i = utf8_step(p.p, p.n, &cp); i < p.n; i += utf8_step(p.p + i, p.n - i, &cp)) {
-        int32_t left = strmap_get(&t->map, p.p, i), right = strmap_get(&t->map, p.p + i, p.n - i);
-        if (left >= 0 && right >= 0) TRY(merge_add(&t->merges, &(struct merge_slot){ left, right, rank, id }, e));
+        c->part[2 * c->n] = (struct str){ p.p, i };
+        c->part[2 * c->n + 1] = (struct str){ p.p + i, p.n - i };
+        c->pair[c->n] = (struct merge_slot){ .rank = rank, .result = id };
+        if (++c->n == CUTS_AT_ONCE) TRY(add_cuts(t, c, e));
     }
     return ERR_NONE;
 }
@@ -92,6 +111,8 @@ static enum err_code fill_merges(struct tok *t, struct err *e) {
     const struct vocab *v = t->v;
     enum err_code rc = ERR_NONE;
     uint32_t n = 0, rank = 0;
+    struct cuts cuts;
+    cuts.n = 0;
     struct by_score *order = NEW_ARRAY(struct by_score, v->n);
     if (!order) return err_no_memory(e, v->n * sizeof(*order));
     for (uint32_t i = 0; i < v->n; i++) {
@@ -102,8 +123,9 @@ static enum err_code fill_merges(struct tok *t, struct err *e) {
     qsort(order, n, sizeof(*order), highest_first);
     for (uint32_t i = 0; i < n; i++) {
         if (i && order[i].score != order[i - 1].score) rank++;
-        TRY_OUT(rc, add_pairs(t, order[i].id, rank, e));
+        TRY_OUT(rc, add_pairs(t, &cuts, order[i].id, rank, e));
     }
+    rc = add_cuts(t, &cuts, e);
 out:
     mem_free(order);
     return rc;
