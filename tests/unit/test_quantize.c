@@ -10,14 +10,15 @@
 #include <sys/statvfs.h>
 #include <sys/wait.h>
 #include "format_files.h"
+#include "expert_model.h"
 #include "quant/job.h"
 #include "random_model.h"
 
 enum { N_EMBD = 256, N_HEAD = 4, N_HEAD_KV = 2, N_VOCAB = 256, N_LAYER = 2, N_FF = 512, N_CTX = 64 };
 #ifdef __SANITIZE_THREAD__ /* a race is there or not, however often the job is killed */
-enum { KILLS_MEASURING = 1, KILLS_WRITING = 3 };
+enum { KILLS_MEASURING = 1, KILLS_WRITING = 3, KILLS_EXPERTS = 1 };
 #else
-enum { KILLS_MEASURING = 10, KILLS_WRITING = 40 };
+enum { KILLS_MEASURING = 10, KILLS_WRITING = 40, KILLS_EXPERTS = 4 };
 #endif
 
 /* A path in the scratch directory that stays valid. */
@@ -746,11 +747,11 @@ static int be_job(char **arg) {
     return (int)rc;
 }
 
-static pid_t start_job(const char *out, const char *measurement) {
+static pid_t start_job(const char *model, const char *out, const char *measurement) {
     pid_t pid = fork();
     assert_true(pid >= 0);
     if (pid) return pid;
-    execl("/proc/self/exe", "test_quantize", "job", at("model.gguf"), out, at("text.json"), measurement, NULL);
+    execl("/proc/self/exe", "test_quantize", "job", model, out, at("text.json"), measurement, NULL);
     _exit(127);
 }
 
@@ -771,17 +772,17 @@ static void check_complete(const char *out, const char *whole) {
 }
 
 /* Kills jobs until so many have died, each after a random part of the time that one takes undisturbed. */
-static void kill_jobs(int kills, const char *measurement, const char *whole) {
+static void kill_jobs(const char *model, int kills, const char *measurement, const char *whole) {
     const char *out = at("k.gguf");
     struct rng r;
     unsigned complete = 0;
     rng_seed(&r, 5);
     uint64_t start = os_now_ns();
-    assert_true(ended_well(start_job(out, measurement)));
+    assert_true(ended_well(start_job(model, out, measurement)));
     uint64_t whole_ns = os_now_ns() - start;
     check_complete(out, whole);
     while (kills > 0) {
-        pid_t pid = start_job(out, measurement);
+        pid_t pid = start_job(model, out, measurement);
         usleep((useconds_t)(rng_f64(&r) * (double)whole_ns / 1000));
         kill(pid, SIGKILL);
         bool ended = ended_well(pid);
@@ -796,7 +797,7 @@ static void kill_jobs(int kills, const char *measurement, const char *whole) {
         }
         kills -= !ended;
     }
-    if (!os_exists(out)) assert_true(ended_well(start_job(out, measurement)));
+    if (!os_exists(out)) assert_true(ended_well(start_job(model, out, measurement)));
     check_complete(out, whole);
     printf("%u of the jobs were faster than their kill\n", complete);
 }
@@ -805,8 +806,20 @@ static void killed_jobs_resume_to_the_same_bytes(void **state) {
     (void)state;
     struct job_desc whole = bpw_job(at("w4.gguf"), 4);
     run_quietly(&whole);
-    kill_jobs(KILLS_WRITING, whole.measurement, whole.out);
-    kill_jobs(KILLS_MEASURING, "", whole.out);
+    kill_jobs(whole.model, KILLS_WRITING, whole.measurement, whole.out);
+    kill_jobs(whole.model, KILLS_MEASURING, "", whole.out);
+}
+
+/* Stacks are tried, probed and written matrix by matrix, and their journal entries and parts are longer. */
+static void killed_jobs_with_experts_resume_to_the_same_bytes(void **state) {
+    (void)state;
+    struct job_desc whole = bpw_job(at("w5.gguf"), 4);
+    expert_model(at("experts.gguf"), 3);
+    whole.model = at("experts.gguf");
+    whole.measurement = at("m5.json");
+    run_quietly(&whole);
+    kill_jobs(whole.model, 2 * KILLS_EXPERTS, whole.measurement, whole.out);
+    kill_jobs(whole.model, KILLS_EXPERTS, "", whole.out);
 }
 
 static int set_up(void **state) {
@@ -836,6 +849,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(interrupted_jobs_go_on),         cmocka_unit_test(foreign_parts_are_not_continued),
         cmocka_unit_test(finished_jobs_tidy_up),
         cmocka_unit_test(killed_jobs_resume_to_the_same_bytes),
+        cmocka_unit_test(killed_jobs_with_experts_resume_to_the_same_bytes),
     };
     return cmocka_run_group_tests_name("quantize", tests, set_up, scratch_remove);
 }
