@@ -101,6 +101,7 @@ static void check_tile(const struct body *b, unsigned sub) {
         struct tile_job j = {
             .w = w, .x = x, .n_units = 1 + rng_below(&rng, UNITS), .x_tokens = x_tokens, .n_tok = n_tok, .form = form,
             .add = rep / 7 & 1, .out = out + off, .out_stride = STRIDE,
+            .fetch = { rep / 2 & 1 ? &w[0].q[0][0][0] : NULL, 300, 1 + rep % 200 },
         };
         fill_tile(w, x, UNITS, x_tokens, form, integers);
         for (size_t i = 0; i < ARRAY_LEN(old); i++) out[i] = old[i] = (float)rng_below(&rng, 100);

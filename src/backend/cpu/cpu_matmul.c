@@ -162,6 +162,19 @@ static void round_body(void *arg, size_t begin, size_t end, unsigned thread) {
     }
 }
 
+/* What is unpacked after chunk p of the panel at `row`: the next chunk, or the first of the next panel. */
+static struct fetch next_chunk(const struct run *a, const struct panel_job *p, size_t row) {
+    const struct matmul *m = a->m;
+    size_t unit = p->first + p->n_units, unit_bytes = UNIT / a->info->block_weights * a->info->block_bytes;
+    if (unit == a->n_units) {
+        unit = 0;
+        row += PANEL_ROWS;
+    }
+    if (row >= m->n_out) return (struct fetch){ 0 };
+    return (struct fetch){ weight_row(m, row) + unit * unit_bytes, m->row_bytes,
+                           min_u64(a->n_units - unit, CHUNK_UNITS) * unit_bytes };
+}
+
 /* One chunk of a panel, already unpacked at w, times all tokens. */
 static void panel_times_tokens(const struct run *a, const struct panel_unit *w, const struct panel_job *p, size_t row,
                                size_t n_rows) {
@@ -177,6 +190,7 @@ static void panel_times_tokens(const struct run *a, const struct panel_unit *w, 
             .n_tok = (unsigned)n_tok, .form = a->form, .add = p->first > 0,
             .out = whole ? out_row(m, t) + row : edge, .out_stride = whole ? m->out_stride : PANEL_ROWS,
         };
+        if (t == 0) j.fetch = next_chunk(a, p, row);
         if (!whole && j.add) copy_in(&at, edge, PANEL_ROWS);
         tile(&j);
         if (!whole) copy_out(&at, edge, PANEL_ROWS);

@@ -75,6 +75,12 @@ struct panel_job {
 };
 typedef void panel_fn(const struct panel_job *j);
 
+/* What a panel will be made of next, to be fetched on the side: `bytes` of each of PANEL_ROWS rows. NULL: nothing. */
+struct fetch {
+    const uint8_t *at;
+    size_t row_bytes, bytes;
+};
+
 /* Panel times tile: out[t][r] (+)= dot(row r, x[t]) over n_units units, for all PANEL_ROWS rows. */
 struct tile_job {
     const struct panel_unit *w;
@@ -83,6 +89,7 @@ struct tile_job {
     unsigned n_tok;            /* 1..TILE_TOKENS */
     const struct int8_form *form;
     bool add;                  /* add to out instead of overwriting */
+    struct fetch fetch;        /* a kernel may ignore it */
     float *out;
     size_t out_stride;
 };

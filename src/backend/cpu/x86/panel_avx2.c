@@ -6,6 +6,7 @@
 #include <immintrin.h>
 
 #include "backend/cpu/kern.h"
+#include "backend/cpu/x86/fetch.h"
 #include "backend/cpu/x86/panel_loop_avx2.h"
 
 PANEL_KERNEL(q4_0, 32, 8, false)
@@ -84,6 +85,7 @@ static ALWAYS_INLINE void tile_body(const struct tile_job *j, unsigned row, unsi
     for (size_t u = 0; u < j->n_units; u++, x += j->x_tokens)
         for (unsigned s = 0; s < UNIT / sub; s++) {
             const struct panel_unit *w = &j->w[u];
+            if (t0 == 0 && row == 0) fetch_step(&j->fetch, u * (UNIT / sub) + s, j->n_units * (UNIT / sub));
             sub_block(w->q[s * sub / 4][row], x, sub, s, has_min, wide, n_tok, isum);
             __m256 scale = _mm256_load_ps(&w->scale[s][row]), min = scale;
             if (has_min) min = _mm256_load_ps(&w->min[s][row]);

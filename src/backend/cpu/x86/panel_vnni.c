@@ -5,20 +5,12 @@
 #include <immintrin.h>
 
 #include "backend/cpu/kern.h"
+#include "backend/cpu/x86/fetch.h"
 #include "backend/cpu/x86/panel_loop_avx512.h"
 
-PANEL_KERNEL(q4_0, vnni, false)
-PANEL_KERNEL(q4_1, vnni, true)
 PANEL_KERNEL(q5_0, vnni, false)
 PANEL_KERNEL(q5_1, vnni, true)
 PANEL_KERNEL(q8_0, vnni, false)
-PANEL_KERNEL(iq4_nl, vnni, false)
-PANEL_KERNEL(q2_k, vnni, true)
-PANEL_KERNEL(q3_k, vnni, false)
-PANEL_KERNEL(q4_k, vnni, true)
-PANEL_KERNEL(q5_k, vnni, true)
-PANEL_KERNEL(q6_k, vnni, false)
-PANEL_KERNEL(iq4_xs, vnni, false)
 
 /* --- The tile: 16 rows times up to 12 tokens, whose integer and float sums stay in registers. --- */
 
@@ -62,7 +54,10 @@ static ALWAYS_INLINE void tile_body(const struct tile_job *j, unsigned t0, const
     for (unsigned t = 0; t < n_tok; t++)
         sums[t] = j->add ? _mm512_loadu_ps(out + t * j->out_stride) : _mm512_setzero_ps();
     for (size_t u = 0; u < j->n_units; u++, x += j->x_tokens)
-        for (unsigned s = 0; s < UNIT / sub; s++) sub_block(&j->w[u], x, sub, s, has_min, n_tok, sums);
+        for (unsigned s = 0; s < UNIT / sub; s++) {
+            if (t0 == 0) fetch_step(&j->fetch, u * (UNIT / sub) + s, j->n_units * (UNIT / sub));
+            sub_block(&j->w[u], x, sub, s, has_min, n_tok, sums);
+        }
 #pragma GCC unroll 12
     for (unsigned t = 0; t < n_tok; t++) _mm512_storeu_ps(out + t * j->out_stride, sums[t]);
 }
