@@ -1,8 +1,8 @@
 #ifndef BACKEND_CPU_X86_ROWS_LOOP_H
 #define BACKEND_CPU_X86_ROWS_LOOP_H
 /* The loop of a rows kernel, whatever the registers: one row after the other, unit by unit, the last one padded. The
- * file that expands it has the arithmetic: struct row_sums with row_clear, multiply and row_total, and unpack_CODEC
- * for every codec into its own struct of a unit. */
+ * file that expands it has the arithmetic: struct row_sums with row_clear and row_total, and what takes units apart
+ * and multiplies them. */
 #include <immintrin.h>
 
 #include "backend/cpu/kern.h"
@@ -47,19 +47,4 @@ static ALWAYS_INLINE void fetch_ahead(const uint8_t *p, size_t bytes) {
 #define ROWS_KERNEL(codec, isa, unit_regs, sub, offset, has_min)                                                       \
     static const struct int8_form codec##_form = { sub, offset, has_min };                                             \
     ROWS_LOOP(codec, isa, unit_regs, unpack_##codec, multiply, codec##_form)
-
-/* Every codec with its form (int8_form gives the same numbers to the others). */
-#define ROWS_KERNELS(isa, unit_regs)                                                                                   \
-    ROWS_KERNEL(q4_0, isa, unit_regs, 32, 8, false)                                                                    \
-    ROWS_KERNEL(q4_1, isa, unit_regs, 32, 0, true)                                                                     \
-    ROWS_KERNEL(q5_0, isa, unit_regs, 32, 16, false)                                                                   \
-    ROWS_KERNEL(q5_1, isa, unit_regs, 32, 0, true)                                                                     \
-    ROWS_KERNEL(q8_0, isa, unit_regs, 32, 128, false)                                                                  \
-    ROWS_KERNEL(iq4_nl, isa, unit_regs, 32, 128, false)                                                                \
-    ROWS_KERNEL(q2_k, isa, unit_regs, 16, 0, true)                                                                     \
-    ROWS_KERNEL(q3_k, isa, unit_regs, 16, 4, false)                                                                    \
-    ROWS_KERNEL(q4_k, isa, unit_regs, 32, 0, true)                                                                     \
-    ROWS_KERNEL(q5_k, isa, unit_regs, 32, 0, true)                                                                     \
-    ROWS_KERNEL(q6_k, isa, unit_regs, 16, 32, false)                                                                   \
-    ROWS_KERNEL(iq4_xs, isa, unit_regs, 32, 128, false)
 #endif
