@@ -1,6 +1,6 @@
 /* Speeds of the matmul for every stored type against the machine's limits, which are measured in the same run: bytes of
- * weights read in a second for one token, with weights far larger than the caches, and operations in a second for many
- * tokens. One table in Markdown on standard output.
+ * weights read in a second for one token, with weights far larger than the caches, the time of a few tokens in one pass
+ * over such weights, and operations in a second for many tokens. One table in Markdown on standard output.
  *
  *   bench_kern [-t THREADS] [--cpu LEVEL] [--exact] [TYPE...] */
 #include <math.h>
@@ -18,6 +18,8 @@
 #include "../tests/random_block.h"
 
 enum { N_IN = 4096, N_OUT = 1024, MANY = 256, WEIGHTS_BYTES = 320 << 20, SLICE_BYTES = 16 << 20 };
+
+static const size_t few_tokens[] = { 2, 4, 8, 16 };
 
 struct bench {
     struct kern k;
@@ -71,14 +73,16 @@ static void bench_type(struct bench *b, enum qtype type) {
         .out = b->out, .out_stride = slice,
     };
     double one = slice_seconds(b, m, 1, n_rows), gb_s = (double)(row_bytes * slice) / one * 1e-9;
-    double two = slice_seconds(b, m, 2, n_rows) / one, four = slice_seconds(b, m, 4, n_rows) / one;
-    double eight = slice_seconds(b, m, 8, n_rows) / one;
+    double few[ARRAY_LEN(few_tokens)];
+    for (size_t i = 0; i < ARRAY_LEN(few); i++) few[i] = slice_seconds(b, m, few_tokens[i], n_rows) / one;
     m.n_out = m.out_stride = N_OUT;
     m.n_tok = MANY;
     for (int r = 0; r < 20; r++) many = fmin(many, seconds(b, &m));
     double gops = 2.0 * N_IN * N_OUT * MANY / many * 1e-9;
-    printf("| %-6s | %-5s | %6.2f | %5.1f %% | %4.2f | %4.2f | %4.2f | %7.1f | %5.1f %% |\n", qtype_name(type),
-           int8 ? "int8" : "float", gb_s, 100 * gb_s / b->peak.read_gb_s, two, four, eight, gops, 100 * gops / limit);
+    printf("| %-6s | %-5s | %6.2f | %5.1f %% |", qtype_name(type), int8 ? "int8" : "float", gb_s,
+           100 * gb_s / b->peak.read_gb_s);
+    for (size_t i = 0; i < ARRAY_LEN(few); i++) printf(" %4.2f |", few[i]);
+    printf(" %7.1f | %5.1f %% |\n", gops, 100 * gops / limit);
     fflush(stdout);
 }
 
@@ -108,7 +112,7 @@ int main(int argc, char **argv) {
     const enum qtype *types = qtype_all(&n);
     b.w = mem_calloc(WEIGHTS_BYTES, 1);
     b.x = mem_calloc((size_t)MANY * N_IN, sizeof(float));
-    b.out = mem_calloc(max_u64(8 * max_out, (size_t)MANY * N_OUT), sizeof(float));
+    b.out = mem_calloc(max_u64(16 * max_out, (size_t)MANY * N_OUT), sizeof(float));
     size_t scratch = 0;
     for (size_t i = 0; i < n; i++)
         scratch = max_u64(scratch, cpu_matmul_scratch(types[i], N_IN, MANY, pool_size(b.pool), b.exact));
@@ -120,8 +124,8 @@ int main(int argc, char **argv) {
     printf("%s, %u threads; reads %.2f GB/s, int8 %.0f GOPS, float %.0f GFLOPS\n\n",
            cpu_features_text(cpu_features(), features, sizeof features), pool_size(b.pool), b.peak.read_gb_s,
            b.peak.int8_gops, b.peak.f32_gflops);
-    printf("| type | way | 1 token GB/s | of read | 2 | 4 | 8 tokens, time of 1 | 256 tokens GOPS | of peak |\n"
-           "|---|---|---|---|---|---|---|---|---|\n");
+    printf("| type | way | 1 token GB/s | of read | 2 | 4 | 8 | 16 tokens, time of 1 | 256 tokens GOPS | of peak |\n"
+           "|---|---|---|---|---|---|---|---|---|---|\n");
     for (size_t i = 0; arg >= argc && i < n; i++) bench_type(&b, types[i]);
     for (; arg < argc; arg++) {
         if (qtype_from_name(argv[arg]) == QTYPE_NONE) return usage();
