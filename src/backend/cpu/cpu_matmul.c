@@ -16,7 +16,6 @@ enum {
     PIECE_BYTES = 1 << 16, /* weights of a piece of work of the rows kernels: far above the cost of handing it out */
     CHUNK_UNITS = 16,      /* units of a panel that are unpacked at once: 96 KiB, beside the tile in a 512 KiB cache */
     CHUNK_F32 = 512,       /* inner length of a float panel: 64 KiB */
-    FEW_TOKENS_INT8 = 4,   /* up to here the rows kernels are faster; docs/kernels.md */
     FEW_TOKENS_FLOAT = 8,
     GATHER = 256,          /* numbers of each token of a tile that are gathered at once */
     EDGE_ROWS = 256,       /* results of a rows kernel that wait beside the matrix for their places */
@@ -150,7 +149,7 @@ static void decoded_rows_body(void *arg, size_t begin, size_t end, unsigned thre
 static void round_body(void *arg, size_t begin, size_t end, unsigned thread) {
     const struct run *a = arg;
     const struct matmul *m = a->m;
-    arrange_fn *arrange = m->n_tok <= FEW_TOKENS_INT8 ? a->k->arrange[m->type] : NULL;
+    arrange_fn *arrange = m->n_tok <= a->k->few_tokens[m->type] ? a->k->arrange[m->type] : NULL;
     (void)thread;
     for (size_t t = begin; t < end; t++) {
         size_t first = t / TILE_TOKENS * TILE_TOKENS, width = min_u64(m->n_tok - first, TILE_TOKENS);
@@ -266,7 +265,7 @@ static void float_body(void *arg, size_t begin, size_t end, unsigned thread) {
 
 static void run_int8(struct run *a, struct pool *pool, uint8_t *scratch) {
     const struct matmul *m = a->m;
-    bool few = m->n_tok <= FEW_TOKENS_INT8;
+    bool few = m->n_tok <= a->k->few_tokens[m->type];
     a->x8 = (struct x_unit *)scratch;
     a->slots = scratch + m->n_tok * a->n_units * sizeof(struct x_unit);
     a->slot_bytes = int8_slot_bytes();
@@ -382,7 +381,7 @@ static struct run run_of(const struct id_run *a, const struct group *g, const st
 }
 
 static bool is_few(const struct id_run *a, const struct group *g) {
-    return g->n <= (a->int8 ? FEW_TOKENS_INT8 : FEW_TOKENS_FLOAT);
+    return g->n <= (a->int8 ? a->one.k->few_tokens[a->m->each.type] : FEW_TOKENS_FLOAT);
 }
 
 /* Brings tile `tile` of a group of floats into one place: rows behind each other for the rows kernels, else packed. */

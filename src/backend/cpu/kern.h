@@ -175,6 +175,7 @@ struct kern {
     tile_fn *tile16, *tile32;            /* by the form's sub */
     read_sum_fn *read_sum;
     spin_fn *spin_int8, *spin_f32;
+    uint8_t few_tokens[QTYPE_ID_LIMIT];  /* up to here rows are faster than panels and tiles; at most ROWS_TOKENS */
     rows_fn *rows[QTYPE_ID_LIMIT];       /* NULL where a type has none; F32, F16, BF16 take float activations */
     arrange_fn *arrange[QTYPE_ID_LIMIT]; /* of the chosen rows kernel; NULL: nothing to do */
     panel_fn *panel[QTYPE_ID_LIMIT];     /* NULL where a type has none */
