@@ -25,7 +25,8 @@ SNUG_API const char *snug_version(void);
 enum snug_log_level { SNUG_LOG_DEBUG, SNUG_LOG_INFO, SNUG_LOG_WARN };
 /* Set once, before anything else; NULL silences. line has no newline. */
 SNUG_API void snug_set_log(void (*fn)(void *user, int level, const char *line), void *user);
-/* Caps the CPU features: "scalar", "avx2", "avx512", "vnni", "amx", "native". Before anything else. */
+/* Caps the CPU features: "scalar", "avx2", "avx512", "vnni", "amx", "native"; on ARM "scalar", "neon", "dotprod",
+ * "i8mm", "native". Before anything else. */
 SNUG_API int snug_limit_cpu(const char *level, struct snug_error *e);
 /* Whether the worker threads of what is opened later are kept on cores of their own (the default is no). Meant for a
  * machine that does nothing else: on a shared one it slows down. Threads of the program itself are left alone. */

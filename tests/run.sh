@@ -93,6 +93,8 @@ if [ "$(uname -m)" != aarch64 ]; then
         skip "aarch64: the package mirror gave no arm64 libraries to link to"
     elif setup build-arm --cross-file $arm_root/cross.ini -Dbench=false; then
         suite aarch64 build-arm test_kern test_device test_elem test_ops --timeout-multiplier 8
+        # Armv8.0: neither dot products nor matrix products.
+        QEMU_CPU=cortex-a53 suite cortex-a53 build-arm test_kern --timeout-multiplier 8
     fi
 fi
 

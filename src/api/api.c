@@ -27,7 +27,8 @@ int snug_limit_cpu(const char *level, struct snug_error *out) {
     struct err e = { 0 };
     enum err_code rc = ERR_NONE;
     if (!cpu_limit(level))
-        rc = err_set(&e, ERR_USAGE, "unknown CPU level \"%s\": scalar, avx2, avx512, vnni, amx or native", level);
+        rc = err_set(&e, ERR_USAGE, "unknown CPU level \"%s\": scalar, avx2 (ARM: neon), avx512, vnni (dotprod), "
+                     "amx (i8mm) or native", level);
     return api_result(rc, &e, out);
 }
 

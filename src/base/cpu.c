@@ -28,13 +28,17 @@ unsigned cpu_features(void) {
     return detected & allowed;
 }
 
-/* Each level has all that the levels before it have; the ARM features stand beside the x86 ones of the same kind. */
+/* Each level has all that the levels before it have. The ARM features stand beside the x86 ones of the same kind, and
+ * their names beside the names of those levels. */
 static const struct { const char *name; unsigned adds; } levels[] = {
     { "scalar", 0 },
     { "avx2", CPU_SSE42 | CPU_AVX2 | CPU_NEON },
+    { "neon", 0 },
     { "avx512", CPU_AVX512 },
     { "vnni", CPU_VNNI | CPU_VBMI | CPU_AVXVNNI | CPU_DOTPROD },
+    { "dotprod", 0 },
     { "amx", CPU_BF16 | CPU_AMX_INT8 | CPU_AMX_BF16 | CPU_I8MM },
+    { "i8mm", 0 },
     { "native", ~0u },
 };
 

@@ -20,8 +20,8 @@ enum cpu_feature {
 };
 /* Features of this machine, usable by the operating system too, less those that cpu_limit took away. Thread-safe. */
 unsigned cpu_features(void);
-/* Caps the features to a level: "scalar", "avx2", "avx512", "vnni", "amx", "native". false if the name is unknown.
- * Call before any work starts. */
+/* Caps the features to a level: "scalar", "avx2" ("neon"), "avx512", "vnni" ("dotprod"), "amx" ("i8mm"), "native"; the
+ * names in brackets mean the same levels. false if the name is unknown. Call before any work starts. */
 bool cpu_limit(const char *level);
 /* "AVX2 AVX512 VNNI" */
 const char *cpu_features_text(unsigned features, char *buf, unsigned size);

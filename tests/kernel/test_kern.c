@@ -105,7 +105,7 @@ static void check_long_product(const struct kern *k) {
 
 static void test_products(void **state) {
     (void)state;
-    static const char *const levels[] = { "scalar", "avx2", "avx512", "vnni" };
+    static const char *const levels[] = { "scalar", "avx2", "avx512", "vnni", "amx" };
     size_t n;
     const enum qtype *types = qtype_all(&n);
     struct kern k, last;

@@ -458,14 +458,17 @@ static void log_goes_to_the_callback(void **state) {
 
 static void levels_cap_the_features(void **state) {
     (void)state;
-    static const char *const levels[] = { "scalar", "avx2", "avx512", "vnni", "amx", "native" };
+    static const char *const levels[] = { "scalar", "avx2", "neon", "avx512", "vnni", "dotprod", "amx", "i8mm",
+                                         "native" };
     unsigned all = cpu_features(), before = 0;
     for (size_t i = 0; i < ARRAY_LEN(levels); i++) {
         assert_true(cpu_limit(levels[i]));
         unsigned f = cpu_features();
         assert_true((f & before) == before && (f & ~all) == 0);
         if (i == 0) assert_int_equal(f, 0);
-        if (i == 1) assert_int_equal(f & (CPU_AVX512 | CPU_VNNI | CPU_AVXVNNI | CPU_AMX_INT8 | CPU_BF16), 0);
+        if (i == 1 || i == 2)
+            assert_int_equal(f & (CPU_AVX512 | CPU_VNNI | CPU_AVXVNNI | CPU_AMX_INT8 | CPU_BF16 | CPU_DOTPROD), 0);
+        if (i == 5) assert_int_equal(f & (CPU_AMX_INT8 | CPU_AMX_BF16 | CPU_I8MM), 0);
         before = f;
     }
     assert_int_equal(before, all);

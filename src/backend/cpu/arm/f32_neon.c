@@ -1,0 +1,140 @@
+/* Float kernels in NEON: dot, packing, the register tile, rows of F32, F16 and BF16. */
+#include <arm_neon.h>
+#include <string.h>
+
+#include "backend/cpu/arm/transpose_neon.h"
+#include "backend/cpu/kern.h"
+#include "base/num.h"
+
+enum { V = 4, STEP = 4 /* vectors, each with a sum of its own, so that additions need not wait for one another */ };
+
+static ALWAYS_INLINE float sum_of(const float32x4_t s[STEP]) {
+    return vaddvq_f32(vaddq_f32(vaddq_f32(s[0], s[1]), vaddq_f32(s[2], s[3])));
+}
+
+float dot_f32_neon(const float *a, const float *b, size_t n) {
+    float32x4_t s[STEP] = { vdupq_n_f32(0), vdupq_n_f32(0), vdupq_n_f32(0), vdupq_n_f32(0) };
+    size_t i = 0;
+    for (; i + STEP * V <= n; i += STEP * V)
+#pragma GCC unroll 4
+        for (int v = 0; v < STEP; v++) s[v] = vfmaq_f32(s[v], vld1q_f32(a + i + v * V), vld1q_f32(b + i + v * V));
+    float sum = sum_of(s);
+    for (; i < n; i++) sum += a[i] * b[i];
+    return sum;
+}
+
+/* --- Packing: transposes of 4 x 4, the edges one by one --- */
+
+void pack_f32_neon(const struct pack_f32_job *j) {
+    size_t whole_rows = min_u64(j->n_rows, j->width) & ~(size_t)(V - 1), whole_k = j->n_k & ~(size_t)(V - 1);
+    for (size_t row = 0; row < whole_rows; row += V)
+        for (size_t k = 0; k < whole_k; k += V) {
+            uint32x4_t v[V];
+            for (size_t r = 0; r < V; r++) v[r] = vreinterpretq_u32_f32(vld1q_f32(j->rows + (row + r) * j->stride + k));
+            transpose4(v);
+            for (size_t c = 0; c < V; c++) vst1q_f32(j->out + (k + c) * j->width + row, vreinterpretq_f32_u32(v[c]));
+        }
+    for (size_t k = 0; k < j->n_k; k++)
+        for (size_t r = k < whole_k ? whole_rows : 0; r < j->width; r++)
+            j->out[k * j->width + r] = r < j->n_rows ? j->rows[r * j->stride + k] : 0;
+}
+
+/* --- The tile: 8 of the 32 rows in two vectors times up to 12 tokens, 24 of the 32 registers --- */
+
+/* A token is a lane of the vector that holds four tokens of one k; the instruction takes it from there. */
+#define TOKEN(g, lane)                                                                  \
+    s0[4 * (g) + (lane)] = vfmaq_laneq_f32(s0[4 * (g) + (lane)], w0, b, lane);          \
+    s1[4 * (g) + (lane)] = vfmaq_laneq_f32(s1[4 * (g) + (lane)], w1, b, lane);
+
+/* The groups of four tokens of the packed tile that n_tok reaches into; sums beyond n_tok are not stored. */
+static ALWAYS_INLINE void tile_body(const struct f32_tile_job *j, unsigned row, const unsigned groups) {
+    float32x4_t s0[TILE_TOKENS], s1[TILE_TOKENS];
+    const float *w = j->w + row, *x = j->x;
+    float *out = j->out + row;
+#pragma GCC unroll 12
+    for (unsigned t = 0; t < 4 * groups; t++) s0[t] = s1[t] = vdupq_n_f32(0);
+    for (size_t k = 0; k < j->n_k; k++, w += F32_ROWS, x += TILE_TOKENS) {
+        const float32x4_t w0 = vld1q_f32(w), w1 = vld1q_f32(w + V);
+#pragma GCC unroll 3
+        for (unsigned g = 0; g < groups; g++) {
+            const float32x4_t b = vld1q_f32(x + 4 * g);
+            TOKEN(g, 0)
+            TOKEN(g, 1)
+            TOKEN(g, 2)
+            TOKEN(g, 3)
+        }
+    }
+#pragma GCC unroll 12
+    for (unsigned t = 0; t < 4 * groups; t++, out += j->out_stride) {
+        if (t >= j->n_tok) return;
+        vst1q_f32(out, j->add ? vaddq_f32(s0[t], vld1q_f32(out)) : s0[t]);
+        vst1q_f32(out + V, j->add ? vaddq_f32(s1[t], vld1q_f32(out + V)) : s1[t]);
+    }
+}
+
+void tile_f32_neon(const struct f32_tile_job *j) {
+    for (unsigned row = 0; row < F32_ROWS; row += 2 * V) {
+        if (j->n_tok <= 4) tile_body(j, row, 1);
+        else if (j->n_tok <= 8) tile_body(j, row, 2);
+        else tile_body(j, row, 3);
+    }
+}
+
+/* --- Rows: one at a time, as one stream in ascending order, times all tokens of the job. --- */
+
+static ALWAYS_INLINE float32x4_t load_f32(const uint8_t *p) { return vreinterpretq_f32_u8(vld1q_u8(p)); }
+static ALWAYS_INLINE float32x4_t load_f16(const uint8_t *p) { return vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(p))); }
+static ALWAYS_INLINE float32x4_t load_bf16(const uint8_t *p) {
+    return vreinterpretq_f32_u32(vshll_n_u16(vreinterpret_u16_u8(vld1_u8(p)), 16));
+}
+static inline float one_f32(const uint8_t *p) { float f; memcpy(&f, p, 4); return f; }
+static inline float one_f16(const uint8_t *p) { uint16_t h; memcpy(&h, p, 2); return f32_from_f16(h); }
+static inline float one_bf16(const uint8_t *p) { uint16_t h; memcpy(&h, p, 2); return f32_from_bf16(h); }
+
+#define FLOAT_ROWS(codec, size)                                                                                        \
+    static ALWAYS_INLINE void codec##_rows(const struct rows_job *j, const unsigned n_tok) {                           \
+        for (size_t r = 0; r < j->n_rows; r++) {                                                                       \
+            const uint8_t *w = j->w + r * j->row_bytes;                                                                \
+            const float *x = j->x;                                                                                     \
+            float32x4_t s[ROWS_F32_TOKENS][STEP];                                                                      \
+            size_t i = 0;                                                                                              \
+            _Pragma("GCC unroll 4")                                                                                    \
+            for (unsigned t = 0; t < n_tok; t++)                                                                       \
+                _Pragma("GCC unroll 4")                                                                                \
+                for (int v = 0; v < STEP; v++) s[t][v] = vdupq_n_f32(0);                                               \
+            for (; i + STEP * V <= j->n_in; i += STEP * V)                                                             \
+                _Pragma("GCC unroll 4")                                                                                \
+                for (size_t v = 0; v < STEP; v++) {                                                                    \
+                    const float32x4_t row = load_##codec(w + (i + v * V) * (size));                                    \
+                    _Pragma("GCC unroll 4")                                                                            \
+                    for (unsigned t = 0; t < n_tok; t++)                                                               \
+                        s[t][v] = vfmaq_f32(s[t][v], row, vld1q_f32(x + t * j->x_stride + i + v * V));                 \
+                }                                                                                                      \
+            for (unsigned t = 0; t < n_tok; t++) {                                                                     \
+                float sum = sum_of(s[t]);                                                                              \
+                for (size_t k = i; k < j->n_in; k++) sum += one_##codec(w + k * (size)) * x[t * j->x_stride + k];      \
+                j->out[t * j->out_stride + r] = sum;                                                                   \
+            }                                                                                                          \
+        }                                                                                                              \
+    }                                                                                                                  \
+    void rows_##codec##_neon(const struct rows_job *j) {                                                               \
+        if (j->n_tok == 1) codec##_rows(j, 1);                                                                         \
+        else if (j->n_tok == 2) codec##_rows(j, 2);                                                                    \
+        else if (j->n_tok == 3) codec##_rows(j, 3);                                                                    \
+        else codec##_rows(j, 4);                                                                                       \
+    }
+
+FLOAT_ROWS(f32, 4)
+FLOAT_ROWS(f16, 2)
+FLOAT_ROWS(bf16, 2)
+
+#define WIDEN(codec)                                                                    \
+    void widen_##codec##_neon(const void *w, float *out, size_t n) {                    \
+        const uint8_t *p = w;                                                           \
+        size_t i = 0;                                                                   \
+        for (; i + V <= n; i += V) vst1q_f32(out + i, load_##codec(p + 2 * i));         \
+        for (; i < n; i++) out[i] = one_##codec(p + 2 * i);                             \
+    }
+
+WIDEN(f16)
+WIDEN(bf16)
