@@ -153,19 +153,19 @@ static double units_dot(enum qtype type, const uint8_t *row, size_t n, const str
     return sum;
 }
 
-/* Which order is right only the rows kernel knows: here, that each 16 activations stay together, and none are lost. */
+/* Which order is right only the rows kernel knows: here, that each 8 activations stay together, and none are lost. */
 void check_arrange(const struct body *b) {
     struct x_unit x;
     memset(&x, 0, sizeof x);
     for (int i = 0; i < UNIT; i++) x.q[i] = (int8_t)i;
     ((arrange_fn *)b->fn)(&x);
-    unsigned seen = 0;
-    for (int g = 0; g < 16; g++) {
-        for (int i = 0; i < 16; i++) assert_int_equal(x.q[16 * g + i], (int8_t)(x.q[16 * g] + i));
-        assert_int_equal(x.q[16 * g] & 15, 0);
-        seen |= 1u << ((uint8_t)x.q[16 * g] >> 4);
+    uint32_t seen = 0;
+    for (int g = 0; g < 32; g++) {
+        for (int i = 0; i < 8; i++) assert_int_equal(x.q[8 * g + i], (int8_t)(x.q[8 * g] + i));
+        assert_int_equal(x.q[8 * g] & 7, 0);
+        seen |= 1u << ((uint8_t)x.q[8 * g] >> 3);
     }
-    assert_int_equal(seen, 0xffff);
+    assert_int_equal(seen, UINT32_MAX);
 }
 
 /* Copies the units as the body wants them. */

@@ -15,7 +15,7 @@ static ALWAYS_INLINE void signed_to_unit(const struct signed512 *s, int offset, 
 #define SIGNED_PANEL_KERNEL(codec, isa, offset)                                                                        \
     static ALWAYS_INLINE void unpack_##codec(const uint8_t *b, struct unit512 *u) {                                    \
         struct signed512 s;                                                                                            \
-        take_##codec(b, &s);                                                                                           \
+        take_##codec(b, IN_ORDER, &s);                                                                                 \
         signed_to_unit(&s, offset, u);                                                                                 \
     }                                                                                                                  \
     PANEL_KERNEL(codec, isa, false)

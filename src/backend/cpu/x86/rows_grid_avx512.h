@@ -1,45 +1,50 @@
 #ifndef BACKEND_CPU_X86_ROWS_GRID_AVX512_H
 #define BACKEND_CPU_X86_ROWS_GRID_AVX512_H
-/* Rows of the types with signs times a few tokens of int8 activations: as rows_vnni.c, but the codes are magnitudes,
- * and the signs are given to the activations, so that no offset has to be taken off. */
+/* Rows of the types with signs times a few tokens of int8 activations. The codes are magnitudes, and the signs are
+ * given to the activations, so that no offset has to be taken off. Eight elements stand in two lanes; vectors are
+ * arranged so that those two lanes belong to one sub-block in all of them, and the products of vectors are added in
+ * dpbusd: in one sum where a sub-block has 32 elements, in two where it has 16. */
 #include "backend/cpu/x86/rows_loop.h"
 #include "backend/cpu/x86/unpack_grid_vnni.h"
 
-/* The sub-block of each lane of the first vector. */
-static ALWAYS_INLINE __m512i first_subs(const unsigned sub) {
-    return sub == 32 ? _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1)
-                     : _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
-}
+struct row_sums { __m512 a, b; };
 
-struct row_sums { __m512 even, odd; };
+static ALWAYS_INLINE __m512i add_products(__m512i sum, const struct signed512 *w, const struct x_unit *x, int v) {
+    __m512i q = _mm512_load_si512(x->q + 64 * v);
+    return _mm512_dpbusd_epi32(sum, w->q[v], _mm512_mask_sub_epi8(q, w->minus[v], _mm512_setzero_si512(), q));
+}
 
 static ALWAYS_INLINE void multiply(const struct signed512 *w, const struct x_unit *x, const struct int8_form form,
                                    const unsigned n_tok, struct row_sums *sums) {
     const __m512i zero = _mm512_setzero_si512();
-#pragma GCC unroll 4
-    for (unsigned t = 0; t < n_tok; t++) {
+    const __m512i twice = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+    for (unsigned t = 0; t < n_tok; t++, x++) {
         struct row_sums *s = &sums[t];
-        __m512 scale = _mm512_mul_ps(w->scale, _mm512_load_ps(x[t].scale));
-#pragma GCC unroll 4
-        for (int v = 0; v < 4; v++) {
-            __m512i q = _mm512_load_si512(x[t].q + 64 * v);
-            __m512i p = _mm512_dpbusd_epi32(zero, w->q[v], _mm512_mask_sub_epi8(q, w->minus[v], zero, q));
-            __m512i subs = _mm512_add_epi32(first_subs(form.sub), _mm512_set1_epi32(v * (int)(64 / form.sub)));
-            __m512 lanes = _mm512_permutexvar_ps(subs, scale);
-            if (v & 1) s->odd = _mm512_fmadd_ps(_mm512_cvtepi32_ps(p), lanes, s->odd);
-            else s->even = _mm512_fmadd_ps(_mm512_cvtepi32_ps(p), lanes, s->even);
-        }
+        __m512 scale = _mm512_mul_ps(w->scale, _mm512_load_ps(x->scale));
+        __m512 lanes = _mm512_permutexvar_ps(twice, scale);
+        __m512i a = add_products(add_products(zero, w, x, 0), w, x, 1);
+        __m512i b = add_products(add_products(form.sub == 32 ? a : zero, w, x, 2), w, x, 3);
+        s->a = _mm512_fmadd_ps(_mm512_cvtepi32_ps(form.sub == 32 ? b : a), lanes, s->a);
+        if (form.sub == 32) continue;
+        lanes = _mm512_permutexvar_ps(_mm512_add_epi32(twice, _mm512_set1_epi32(8)), scale);
+        s->b = _mm512_fmadd_ps(_mm512_cvtepi32_ps(b), lanes, s->b);
     }
 }
 
-static ALWAYS_INLINE void row_clear(struct row_sums *s) { s->even = s->odd = _mm512_setzero_ps(); }
+static ALWAYS_INLINE void row_clear(struct row_sums *s) { s->a = s->b = _mm512_setzero_ps(); }
 
 static ALWAYS_INLINE float row_total(const struct row_sums *s) {
-    return _mm512_reduce_add_ps(_mm512_add_ps(s->even, s->odd));
+    return _mm512_reduce_add_ps(_mm512_add_ps(s->a, s->b));
+}
+
+static inline void arrange(struct x_unit *x, enum order o) {
+    const struct x_unit old = *x;
+    for (int i = 0; i < 32; i++) memcpy(x->q + 8 * i, old.q + 8 * eight_at(o, i / 8, i % 8), 8);
 }
 
 /* Offset and min have no part in it. */
 #define SIGNED_ROWS_KERNEL(codec, isa, sub)                                                                            \
-    static ALWAYS_INLINE void unpack_##codec(const uint8_t *b, struct signed512 *u) { take_##codec(b, u); }            \
+    static ALWAYS_INLINE void unpack_##codec(const uint8_t *b, struct signed512 *u) { take_##codec(b, BY_##sub, u); }  \
+    void arrange_##codec##_##isa(struct x_unit *x) { arrange(x, BY_##sub); }                                           \
     ROWS_KERNEL(codec, isa, signed512, sub, 0, false)
 #endif

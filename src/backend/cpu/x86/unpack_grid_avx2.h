@@ -45,8 +45,18 @@ static ALWAYS_INLINE __m256i points8x4(const struct iq_grid *g, unsigned i0, uns
     return _mm256_setr_epi64x(point8(g, i0), point8(g, i1), point8(g, i2), point8(g, i3));
 }
 
-static ALWAYS_INLINE __m256i points4x8(const struct iq_grid *g, __m256i i) {
-    return _mm256_i32gather_epi32((const int *)(const void *)g->points, i, 4);
+static ALWAYS_INLINE int32_t point4(const struct iq_grid *g, unsigned i) {
+    int32_t point;
+    memcpy(&point, g->points + 4 * (size_t)i, 4);
+    return point;
+}
+
+/* Points of four from eight bytes of indices; `ninth` has a ninth bit of each. */
+static ALWAYS_INLINE __m256i points4x8(const struct iq_grid *g, const uint8_t *b, unsigned ninth) {
+    int32_t p[8];
+#pragma GCC unroll 8
+    for (int l = 0; l < 8; l++) p[l] = point4(g, b[l] | (ninth << (8 - l) & 256));
+    return _mm256_setr_epi32(p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7]);
 }
 
 static ALWAYS_INLINE __m256i eight_bytes(const uint8_t *p) {
@@ -107,19 +117,15 @@ static ALWAYS_INLINE void take_iq2_s(const uint8_t *b, struct signed256 *u) {
 
 static ALWAYS_INLINE void take_iq3_xxs(const uint8_t *b, struct signed256 *u) {
 #pragma GCC unroll 8
-    for (int v = 0; v < 8; v++) u->q[v] = points4x8(&iq3_xxs_grid, eight_bytes(b + 2 + 8 * v));
+    for (int v = 0; v < 8; v++) u->q[v] = points4x8(&iq3_xxs_grid, b + 2 + 8 * v, 0);
     __m256i words = load256(b + 66);
     u->scale[0] = top_scales(b, words, 0.5f);
     put_signs(signs_of_words(words), u);
 }
 
 static ALWAYS_INLINE void take_iq3_s(const uint8_t *b, struct signed256 *u) {
-    const __m256i ninth = _mm256_set1_epi32(256), shift = _mm256_setr_epi32(8, 7, 6, 5, 4, 3, 2, 1);
 #pragma GCC unroll 8
-    for (int v = 0; v < 8; v++) {
-        __m256i high = _mm256_and_si256(_mm256_sllv_epi32(_mm256_set1_epi32(b[66 + v]), shift), ninth);
-        u->q[v] = points4x8(&iq3_s_grid, _mm256_or_si256(eight_bytes(b + 2 + 8 * v), high));
-    }
+    for (int v = 0; v < 8; v++) u->q[v] = points4x8(&iq3_s_grid, b + 2 + 8 * v, b[66 + v]);
     signs_at(b + 74, u);
     __m256i s = _mm256_set1_epi32((int)load_u32(b + 106));
     s = _mm256_srlv_epi32(s, _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28));

@@ -18,36 +18,43 @@ static ALWAYS_INLINE __m512i look_up512(const uint8_t *table, __m512i i, __mmask
     return _mm512_mask_mov_epi8(look_up256(table, i), high, look_up256(table + 256, i));
 }
 
+/* Bytes 0..3 of each eight: which places of 128 are those of the two points that stand there in vector v. */
+static ALWAYS_INLINE __m512i places_at(enum order o, int v) {
+    int64_t at[8];
+#pragma GCC unroll 8
+    for (int s = 0; s < 8; s++) at[s] = 0x41014000 + 0x02020202 * eight_at(o, v, s);
+    return _mm512_setr_epi64(at[0], at[1], at[2], at[3], at[4], at[5], at[6], at[7]);
+}
+
 /* The levels of 64 points, given the places of their elements 0 and 1, and 2 and 3. */
-static ALWAYS_INLINE void put_levels(__m512i p01, __m512i p23, const struct iq_grid *g, struct signed512 *u) {
+static ALWAYS_INLINE void put_levels(__m512i p01, __m512i p23, const struct iq_grid *g, enum order o,
+                                     struct signed512 *u) {
     uint64_t levels;
     memcpy(&levels, g->level, 8);
-    const __m512i level = _mm512_set1_epi64((int64_t)levels), first = _mm512_set1_epi64(0x41014000);
-    const __m512i two = _mm512_setr_epi64(0, 0x02020202, 0x04040404, 0x06060606, 0x08080808, 0x0a0a0a0a, 0x0c0c0c0c,
-                                          0x0e0e0e0e);
-    const __m512i nibbles = _mm512_set1_epi64(0x1c1814100c080400);
+    const __m512i level = _mm512_set1_epi64((int64_t)levels), nibbles = _mm512_set1_epi64(0x1c1814100c080400);
 #pragma GCC unroll 4
     for (int v = 0; v < 4; v++) { /* the places of two points to each eight bytes, then one to a byte */
-        __m512i from = _mm512_add_epi8(_mm512_add_epi8(first, two), _mm512_set1_epi8((char)(16 * v)));
-        __m512i places = _mm512_multishift_epi64_epi8(nibbles, _mm512_permutex2var_epi8(p01, from, p23));
-        u->q[v] = _mm512_shuffle_epi8(level, _mm512_and_si512(places, _mm512_set1_epi8(7)));
+        __m512i both = _mm512_permutex2var_epi8(p01, places_at(o, v), p23);
+        __m512i places = _mm512_and_si512(_mm512_multishift_epi64_epi8(nibbles, both), _mm512_set1_epi8(7));
+        u->q[v] = _mm512_shuffle_epi8(level, places);
     }
 }
 
-static ALWAYS_INLINE void take_iq3_xxs(const uint8_t *b, struct signed512 *u) {
+static ALWAYS_INLINE void take_iq3_xxs(const uint8_t *b, enum order o, struct signed512 *u) {
     __m512i i = _mm512_loadu_si512(b + 2);
-    put_levels(look_up256(iq3_xxs_places[0], i), look_up256(iq3_xxs_places[1], i), &iq3_xxs_grid, u);
+    put_levels(look_up256(iq3_xxs_places[0], i), look_up256(iq3_xxs_places[1], i), &iq3_xxs_grid, o, u);
     __m256i words = _mm256_loadu_si256((const __m256i *)(b + 66));
     u->scale = top_scales(b, words, 0.5f);
-    put_signs(signs_of_words(words), u);
+    put_signs(signs_of_words(words), o, u);
 }
 
-static ALWAYS_INLINE void take_iq3_s(const uint8_t *b, struct signed512 *u) {
+static ALWAYS_INLINE void take_iq3_s(const uint8_t *b, enum order o, struct signed512 *u) {
     __m512i i = _mm512_loadu_si512(b + 2);
-    __mmask64 high = mask_at(b + 66, 0);
-    put_levels(look_up512(iq3_s_places[0], i, high), look_up512(iq3_s_places[1], i, high), &iq3_s_grid, u);
-#pragma GCC unroll 4
-    for (int v = 0; v < 4; v++) u->minus[v] = mask_at(b + 74, v);
+    uint64_t ninth;
+    memcpy(&ninth, b + 66, 8);
+    __mmask64 high = _cvtu64_mask64(ninth);
+    put_levels(look_up512(iq3_s_places[0], i, high), look_up512(iq3_s_places[1], i, high), &iq3_s_grid, o, u);
+    put_signs(_mm256_loadu_si256((const __m256i *)(b + 74)), o, u);
     uint32_t nibbles;
     memcpy(&nibbles, b + 106, 4);
     __m256i s = _mm256_srlv_epi32(_mm256_set1_epi32((int)nibbles), _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28));

@@ -1,8 +1,8 @@
 #ifndef BACKEND_CPU_X86_UNPACK_GRID_VNNI_H
 #define BACKEND_CPU_X86_UNPACK_GRID_VNNI_H
-/* Taking units of the types with signs apart in AVX-512 registers, in element order: those whose groups of weights are
- * points of a grid, and small floats. The layouts are those of docs/formats/blocks.md; grid_ref.c says the same without
- * vectors. A point of eight is one load of the grid. */
+/* Taking units of the types with signs apart in AVX-512 registers: those whose groups of weights are points of a grid,
+ * and small floats. The layouts are those of docs/formats/blocks.md; grid_ref.c says the same without vectors. A point
+ * of eight is one load of the grid. */
 #include <immintrin.h>
 #include <string.h>
 
@@ -16,17 +16,31 @@ struct signed512 {
     __m512 scale;        /* as that of struct unit512 */
 };
 
-static ALWAYS_INLINE __mmask64 mask_at(const void *signs, int v) {
-    uint64_t m;
-    memcpy(&m, (const uint8_t *)signs + 8 * v, 8);
-    return _cvtu64_mask64(m);
+/* Which eight elements stand at place s of vector v. */
+enum order {
+    IN_ORDER,
+    BY_32, /* number v of sub-block s */
+    BY_16, /* number v % 2 of sub-block s or, in vectors 2 and 3, of s + 8 */
+};
+
+static ALWAYS_INLINE int eight_at(enum order o, int v, int s) {
+    return o == IN_ORDER ? 8 * v + s : o == BY_32 ? 4 * s + v : 2 * (s + 8 * (v >> 1)) + (v & 1);
 }
 
-static ALWAYS_INLINE void put_signs(__m256i signs, struct signed512 *u) {
-    uint64_t m[4] ALIGNED(32);
-    _mm256_store_si256((__m256i *)m, signs);
-#pragma GCC unroll 4
-    for (int v = 0; v < 4; v++) u->minus[v] = mask_at(m, v);
+/* signs: a byte for each eight elements, in their order. */
+static ALWAYS_INLINE void put_signs(__m256i signs, enum order o, struct signed512 *u) {
+    const __m128i by_32 = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const __m128i by_16 = _mm_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15);
+    if (o == BY_16) signs = _mm256_shuffle_epi8(signs, _mm256_broadcastsi128_si256(by_16));
+    if (o == BY_32) {
+        signs = _mm256_shuffle_epi8(signs, _mm256_broadcastsi128_si256(by_32));
+        signs = _mm256_permutevar8x32_epi32(signs, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    }
+    __m128i low = _mm256_castsi256_si128(signs), high = _mm256_extracti128_si256(signs, 1);
+    u->minus[0] = _cvtu64_mask64((uint64_t)_mm_cvtsi128_si64(low));
+    u->minus[1] = _cvtu64_mask64((uint64_t)_mm_extract_epi64(low, 1));
+    u->minus[2] = _cvtu64_mask64((uint64_t)_mm_cvtsi128_si64(high));
+    u->minus[3] = _cvtu64_mask64((uint64_t)_mm_extract_epi64(high, 1));
 }
 
 static ALWAYS_INLINE int64_t point8(const struct iq_grid *g, unsigned i) {
@@ -35,16 +49,15 @@ static ALWAYS_INLINE int64_t point8(const struct iq_grid *g, unsigned i) {
     return point;
 }
 
-static ALWAYS_INLINE __m512i points8x8(const struct iq_grid *g, const uint16_t *i) {
-    return _mm512_setr_epi64(point8(g, i[0]), point8(g, i[1]), point8(g, i[2]), point8(g, i[3]), point8(g, i[4]),
-                             point8(g, i[5]), point8(g, i[6]), point8(g, i[7]));
-}
-
-static ALWAYS_INLINE void put_points(const struct iq_grid *g, __m512i indices, struct signed512 *u) {
-    uint16_t i[32] ALIGNED(64);
-    _mm512_store_si512(i, indices);
+/* i: the points in their order. */
+static ALWAYS_INLINE void put_points(const struct iq_grid *g, const unsigned *i, enum order o, struct signed512 *u) {
 #pragma GCC unroll 4
-    for (int v = 0; v < 4; v++) u->q[v] = points8x8(g, i + 8 * v);
+    for (int v = 0; v < 4; v++) {
+        int64_t p[8];
+#pragma GCC unroll 8
+        for (int s = 0; s < 8; s++) p[s] = point8(g, i[eight_at(o, v, s)]);
+        u->q[v] = _mm512_setr_epi64(p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7]);
+    }
 }
 
 /* d (1/2 + s) of eight words that have s in their top four bits, times a power of two. */
@@ -66,34 +79,32 @@ static ALWAYS_INLINE __m512 nibble_scales(const uint8_t *d, const uint8_t *nibbl
     return _mm512_mul_ps(_mm512_mul_ps(half_to_all(d), s), _mm512_set1_ps(0.25f));
 }
 
-static ALWAYS_INLINE void take_iq2_xxs(const uint8_t *b, struct signed512 *u) {
-#pragma GCC unroll 4
-    for (int v = 0; v < 4; v++) {
-        const uint8_t *p = b + 2 + 16 * v;
-        uint16_t i[8] = { p[0], p[1], p[2], p[3], p[8], p[9], p[10], p[11] };
-        u->q[v] = points8x8(&iq2_xxs_grid, i);
-    }
+static ALWAYS_INLINE void take_iq2_xxs(const uint8_t *b, enum order o, struct signed512 *u) {
+    unsigned i[32];
+#pragma GCC unroll 32
+    for (int l = 0; l < 32; l++) i[l] = b[2 + 8 * (l / 4) + l % 4];
+    put_points(&iq2_xxs_grid, i, o, u);
     __m256i words = _mm512_cvtepi64_epi32(_mm512_srli_epi64(_mm512_loadu_si512(b + 2), 32));
     u->scale = top_scales(b, words, 0.25f);
-    put_signs(signs_of_words(words), u);
+    put_signs(signs_of_words(words), o, u);
 }
 
-static ALWAYS_INLINE void take_iq2_xs(const uint8_t *b, struct signed512 *u) {
+static ALWAYS_INLINE void take_iq2_xs(const uint8_t *b, enum order o, struct signed512 *u) {
+    unsigned i[32];
+#pragma GCC unroll 32
+    for (int l = 0; l < 32; l++) i[l] = load_u16(b + 2 + 2 * l) & 511;
+    put_points(&iq2_xs_grid, i, o, u);
     __m512i w = _mm512_loadu_si512(b + 2);
-    put_points(&iq2_xs_grid, _mm512_and_si512(w, _mm512_set1_epi16(511)), u);
-    put_signs(even_signs32(_mm512_cvtepi16_epi8(_mm512_srli_epi16(w, 9))), u);
+    put_signs(even_signs32(_mm512_cvtepi16_epi8(_mm512_srli_epi16(w, 9))), o, u);
     u->scale = nibble_scales(b, b + 66);
 }
 
-static ALWAYS_INLINE void take_iq2_s(const uint8_t *b, struct signed512 *u) {
-    __m512i low = _mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *)(b + 2)));
-    /* Four copies of a byte, shifted so that pair l is at bits 8 and 9 of word l. */
-    __m512i high = _mm512_cvtepu8_epi64(_mm_loadl_epi64((const __m128i *)(b + 66)));
-    high = _mm512_mullo_epi64(high, _mm512_set1_epi64(1ll << 8 | 1ll << 22 | 1ll << 36 | 1ll << 50));
-    high = _mm512_and_si512(high, _mm512_set1_epi16(0x300));
-    put_points(&iq2_s_grid, _mm512_or_si512(low, high), u);
-#pragma GCC unroll 4
-    for (int v = 0; v < 4; v++) u->minus[v] = mask_at(b + 34, v);
+static ALWAYS_INLINE void take_iq2_s(const uint8_t *b, enum order o, struct signed512 *u) {
+    unsigned i[32];
+#pragma GCC unroll 32
+    for (int l = 0; l < 32; l++) i[l] = b[2 + l] | ((unsigned)b[66 + l / 4] << (8 - 2 * (l & 3)) & 0x300);
+    put_points(&iq2_s_grid, i, o, u);
+    put_signs(_mm256_loadu_si256((const __m256i *)(b + 34)), o, u);
     u->scale = nibble_scales(b, b + 74);
 }
 
@@ -109,14 +120,31 @@ static ALWAYS_INLINE __m512 mxfp4_scales(const uint8_t *b) {
     return _mm512_castps256_ps512(_mm256_castsi256_ps(s));
 }
 
-static ALWAYS_INLINE void take_mxfp4(const uint8_t *b, struct signed512 *u) {
+/* Four blocks, two apart. */
+static ALWAYS_INLINE __m512i every_other(const uint8_t *b) {
+    __m128i n[4];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) n[i] = _mm_loadu_si128((const __m128i *)(b + 34 * i + 1));
+    __m256i low = _mm256_inserti128_si256(_mm256_castsi128_si256(n[0]), n[1], 1);
+    __m256i high = _mm256_inserti128_si256(_mm256_castsi128_si256(n[2]), n[3], 1);
+    return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+}
+
+/* In order, or BY_32. */
+static ALWAYS_INLINE void take_mxfp4(const uint8_t *b, enum order o, struct signed512 *u) {
     const __m512i magnitudes =
         _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, 0, 1, 2, 3, 4, 6, 8, 12));
+    __m512i n[4], even = every_other(b), odd = every_other(b + 17), low = _mm512_set1_epi8(15);
+    __m512i first = _mm512_unpacklo_epi64(even, odd), second = _mm512_unpackhi_epi64(even, odd);
+    n[0] = _mm512_and_si512(first, low);
+    n[1] = _mm512_and_si512(second, low);
+    n[2] = _mm512_and_si512(_mm512_srli_epi16(first, 4), low);
+    n[3] = _mm512_and_si512(_mm512_srli_epi16(second, 4), low);
 #pragma GCC unroll 4
     for (int v = 0; v < 4; v++) {
-        __m512i n = nibbles16x2(b + 34 * v + 1, b + 34 * v + 18);
-        u->q[v] = _mm512_shuffle_epi8(magnitudes, n);
-        u->minus[v] = _mm512_test_epi8_mask(n, _mm512_set1_epi8(8));
+        if (o == IN_ORDER) n[v] = nibbles16x2(b + 34 * v + 1, b + 34 * v + 18);
+        u->q[v] = _mm512_shuffle_epi8(magnitudes, n[v]);
+        u->minus[v] = _mm512_test_epi8_mask(n[v], _mm512_set1_epi8(8));
     }
     u->scale = mxfp4_scales(b);
 }
