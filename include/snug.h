@@ -43,6 +43,7 @@ struct snug_open_options {
     const char *backend;  /* "cpu" (default) or "ref", the slow oracle */
     unsigned threads;     /* 0: one per physical core */
     bool exact;           /* float arithmetic throughout: no rounding of activations, KV cache in float */
+    const char *cache_type_k, *cache_type_v; /* of the KV cache: "f32", "f16", "q8_0"; NULL: f16, or f32 if exact */
 };
 /* path: a GGUF file (any shard of it) or a Hugging Face directory. Close with snug_close. */
 SNUG_API int snug_open(const char *path, const struct snug_open_options *o, snug_model **out, struct snug_error *e);
@@ -205,7 +206,7 @@ struct snug_plan_options {
     const uint64_t *vram; size_t n_vram; /* one number a GPU; none: no GPU */
     uint64_t ram;                   /* 0: this machine's */
     uint32_t n_ctx;                 /* 0: min(4096, the model's) */
-    const char *kv_type;            /* "f16" (default), "f32" */
+    const char *cache_type_k, *cache_type_v; /* as snug_open_options */
     bool exact;
     unsigned threads;
     const struct snug_machine *machine; /* for speed; NULL: not predicted */
@@ -225,7 +226,7 @@ struct snug_plan_part { const char *part; uint64_t bytes, parameters; };
 struct snug_plan_result {
     struct snug_model_info model;
     uint32_t context, n_layer, gpu_layers;
-    char kv_type[8];
+    char kv_type[16];                                 /* "f16", or "q8_0/f16" for K and V of two types */
     struct snug_plan_device devices[8]; size_t n_devices;
     struct snug_plan_part parts[8]; size_t n_parts;   /* weights by kind */
     bool fits;

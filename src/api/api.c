@@ -43,7 +43,8 @@ void snug_free(void *p) { mem_free(p); }
 
 struct engine_options api_engine_options(const struct snug_open_options *o) {
     return (struct engine_options){ .backend = o ? o->backend : NULL, .threads = o ? o->threads : 0,
-                                    .exact = o && o->exact };
+                                    .exact = o && o->exact, .cache_type_k = o ? o->cache_type_k : NULL,
+                                    .cache_type_v = o ? o->cache_type_v : NULL };
 }
 
 struct progress api_progress(const struct snug_progress *p) {

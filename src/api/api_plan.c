@@ -1,4 +1,5 @@
 /* snug_plan: what a model takes and where it would go, before anything is loaded. */
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 #include "api/api.h"
@@ -68,7 +69,7 @@ static void plan_parameters(struct planning *p) {
 static uint32_t longest_context(const struct planning *p, uint64_t budget, uint64_t weights) {
     uint64_t fixed = weights + p->mem.act_bytes + p->mem.io_bytes + p->mem.scratch_bytes;
     if (budget <= fixed) return 0;
-    uint64_t tokens = (budget - fixed) / pass_kv_token_bytes(&p->m->hp, p->pass.kv_type) / KV_PAGE * KV_PAGE;
+    uint64_t tokens = (budget - fixed) / pass_kv_token_bytes(&p->m->hp, p->pass.kv) / KV_PAGE * KV_PAGE;
     return (uint32_t)min_u64(tokens, p->m->hp.n_ctx_train);
 }
 
@@ -171,11 +172,11 @@ static uint32_t timed_layers(const struct planning *p) {
 
 /* One token through the whole model; a prompt, whose blocks take long, through a few of them. */
 static enum err_code predict_speed(struct planning *p, struct err *e) {
-    struct speed_desc d = { .m = p->m, .kv_type = p->pass.kv_type, .n_layer = p->m->hp.n_layer, .head = true,
+    struct speed_desc d = { .m = p->m, .kv = p->pass.kv, .n_layer = p->m->hp.n_layer, .head = true,
                             .n_tok = 1, .depth = DECODE_DEPTH };
     double one, many;
     TRY(speed_measure(p->be, &d, &one, e));
-    d = (struct speed_desc){ .m = p->m, .kv_type = p->pass.kv_type, .n_layer = timed_layers(p),
+    d = (struct speed_desc){ .m = p->m, .kv = p->pass.kv, .n_layer = timed_layers(p),
                              .n_tok = PREFILL_TOKENS };
     TRY(speed_measure(p->be, &d, &many, e));
     p->r->decode_tok_s = 1 / one;
@@ -183,10 +184,11 @@ static enum err_code predict_speed(struct planning *p, struct err *e) {
     return ERR_NONE;
 }
 
-static enum err_code kv_type_of(const struct snug_plan_options *o, enum qtype *t, struct err *e) {
-    *t = qtype_from_name(o->kv_type ? o->kv_type : o->exact ? "f32" : "f16");
-    if (*t == QTYPE_F16 || *t == QTYPE_F32) return ERR_NONE;
-    return err_set(e, ERR_USAGE, "--kv-type %s is not known: f16 or f32", o->kv_type);
+/* In small letters, both where they differ. */
+static void name_kv(struct kv_types kv, char *out, size_t size) {
+    if (kv.k == kv.v) snprintf(out, size, "%s", qtype_name(kv.k));
+    else snprintf(out, size, "%s/%s", qtype_name(kv.k), qtype_name(kv.v));
+    for (; *out; out++) *out = (char)tolower((unsigned char)*out);
 }
 
 static void describe_model(struct planning *p) {
@@ -208,20 +210,20 @@ static void describe_model(struct planning *p) {
 }
 
 static enum err_code plan_model(struct planning *p, struct err *e) {
-    enum qtype kv_type;
-    TRY(kv_type_of(p->o, &kv_type, e));
+    struct kv_types kv;
+    TRY(kv_types_named(p->o->cache_type_k, p->o->cache_type_v, p->o->exact, &kv, e));
     TRY(model_open(p->o->model, true, &p->m, e));
     struct backend_options bo = { .threads = p->o->threads, .exact = p->o->exact };
     TRY(backend_open("cpu", &bo, &p->be, e));
     inventory_take(p->m, &p->inv);
-    struct pass_desc d = { .n_ctx = p->o->n_ctx, .kv_type = kv_type };
+    struct pass_desc d = { .n_ctx = p->o->n_ctx, .kv = kv };
     p->pass = pass_defaults(&p->m->hp, &d);
     struct pass_weights w = { planned_weight, p->m };
     TRY(pass_memory(p->be, p->m, &p->pass, &w, &p->mem, e));
     pass_warn(&p->m->hp, &p->pass);
     describe_model(p);
     p->r->context = p->pass.n_ctx;
-    snprintf(p->r->kv_type, sizeof p->r->kv_type, "%s", kv_type == QTYPE_F16 ? "f16" : "f32");
+    name_kv(kv, p->r->kv_type, sizeof p->r->kv_type);
     place_on_devices(p);
     if (p->vram) add_budget(p, p->vram, 0);
     if (p->vram && p->o->ram) add_budget(p, p->vram, p->ram);

@@ -109,7 +109,7 @@ uint64_t tensor_row_bytes(const struct tensor *t) { return t->bytes / max_u64(te
 static bool type_ok(char letter, uint32_t type) {
     switch (letter) {
     case 'w': return type != TENSOR_I32 && qtype_info((enum qtype)type) != NULL;
-    case 'c': return type == QTYPE_F16 || type == QTYPE_F32;
+    case 'c': return type == QTYPE_F16 || type == QTYPE_F32 || type == QTYPE_Q8_0;
     case 'i':
     case 'I': return type == TENSOR_I32;
     default: return type == QTYPE_F32;

@@ -109,7 +109,9 @@ int cli_json(json_t *object) {
 /* --- Shared options and input --- */
 
 enum err_code cli_open_options(const struct opts *o, struct snug_open_options *out, struct err *e) {
-    *out = (struct snug_open_options){ .backend = opts_str(o, "--backend"), .exact = opts_has(o, "--exact") };
+    *out = (struct snug_open_options){ .backend = opts_str(o, "--backend"), .exact = opts_has(o, "--exact"),
+                                       .cache_type_k = opts_str(o, "--cache-type-k"),
+                                       .cache_type_v = opts_str(o, "--cache-type-v") };
     uint32_t threads = 0;
     TRY(opts_u32(o, "--threads", 1, 1024, &threads, e));
     out->threads = threads;

@@ -36,7 +36,9 @@ static enum err_code read_options(struct bench *b, struct err *e) {
     *b->prompts = 512, *b->gens = 128, *b->depths = 0, *b->threads = 0;
     b->n_prompts = b->n_gens = b->n_depths = b->n_threads = 1;
     b->repeat = 3;
-    b->open = (struct snug_open_options){ .backend = opts_str(o, "--backend"), .exact = opts_has(o, "--exact") };
+    b->open = (struct snug_open_options){ .backend = opts_str(o, "--backend"), .exact = opts_has(o, "--exact"),
+                                          .cache_type_k = opts_str(o, "--cache-type-k"),
+                                          .cache_type_v = opts_str(o, "--cache-type-v") };
     TRY(opts_u32_list(o, "--n-prompt", b->prompts, MAX_LIST, &b->n_prompts, e));
     TRY(opts_u32_list(o, "--n-gen", b->gens, MAX_LIST, &b->n_gens, e));
     TRY(opts_u32_list(o, "--depth", b->depths, MAX_LIST, &b->n_depths, e));

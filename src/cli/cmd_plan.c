@@ -115,7 +115,8 @@ static enum err_code read_options(const struct opts *o, struct snug_plan_options
     for (size_t i = 0; i < n; i++) TRY(err_where(e, parse_bytes(opts_nth(o, "--vram", i), &vram[i], e), "--vram"));
     p->vram = vram;
     p->n_vram = n;
-    p->kv_type = opts_str(o, "--kv-type");
+    p->cache_type_k = opts_str(o, "--cache-type-k");
+    p->cache_type_v = opts_str(o, "--cache-type-v");
     p->exact = opts_has(o, "--exact");
     TRY(opts_bytes(o, "--ram", &p->ram, e));
     TRY(opts_u32(o, "--ctx", 1, INT32_MAX, &p->n_ctx, e));

@@ -150,8 +150,8 @@ tensor_id graph_weight_apart(struct graph *g, const char *name, enum qtype type,
 
 tensor_id graph_kv(struct graph *g, const char *name, enum qtype type, const uint64_t *ne, unsigned n_dims,
                    struct place at) {
-    if (type != QTYPE_F32 && type != QTYPE_F16)
-        return graph_fail(g, "%s: a KV cache is F32 or F16, not %s", name, qtype_name(type));
+    if (type != QTYPE_F32 && type != QTYPE_F16 && type != QTYPE_Q8_0)
+        return graph_fail(g, "%s: a KV cache is F32, F16 or Q8_0, not %s", name, qtype_name(type));
     return add_tensor(g, &(struct tensor){ .name = name, .type = type, .role = ROLE_KV, .place = at }, ne, n_dims);
 }
 

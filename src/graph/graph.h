@@ -137,7 +137,7 @@ tensor_id graph_weight(struct graph *g, const char *name, enum qtype type, const
  * lives. MATMUL_ID alone takes such weights, and only on devices that compute in ordinary memory. */
 tensor_id graph_weight_apart(struct graph *g, const char *name, enum qtype type, const uint64_t *ne,
                              const struct place *at);
-/* type F32 or F16. */
+/* type F32, F16 or Q8_0. */
 tensor_id graph_kv(struct graph *g, const char *name, enum qtype type, const uint64_t *ne, unsigned n_dims,
                    struct place at);
 /* type F32 or TENSOR_I32. */

@@ -136,12 +136,19 @@ tensor_id graph_kv_store(struct graph *g, tensor_id cache, tensor_id x, tensor_i
     return graph_append(g, &op);
 }
 
+/* Whether a head of n numbers, of which count count, is made of whole blocks of the cache's type. */
+static bool whole_blocks(const struct tensor *cache, uint64_t n, uint64_t count) {
+    const uint64_t block = qtype_info(cache->type)->block_weights;
+    return n % block == 0 && count % block == 0;
+}
+
 /* Whether k and v are caches over the same cells, with head_dim_v numbers at least for each of k's heads. */
 static bool fits_caches(const struct graph *g, tensor_id k_id, tensor_id v_id, const struct attn_desc *d) {
     const struct tensor *k = &g->tensors[k_id], *v = &g->tensors[v_id];
     if (k->role != ROLE_KV || v->role != ROLE_KV || !is_matrix(g, k_id) || !is_matrix(g, v_id)) return false;
     const uint64_t n_head_kv = k->ne[0] / d->head_dim;
-    return v->ne[0] % n_head_kv == 0 && v->ne[0] / n_head_kv >= d->head_dim_v && v->ne[1] == k->ne[1];
+    if (v->ne[0] % n_head_kv || v->ne[0] / n_head_kv < d->head_dim_v || v->ne[1] != k->ne[1]) return false;
+    return whole_blocks(k, d->head_dim, d->head_dim) && whole_blocks(v, v->ne[0] / n_head_kv, d->head_dim_v);
 }
 
 tensor_id graph_attention(struct graph *g, const struct attn_src *s, const struct attn_desc *d) {
@@ -160,7 +167,7 @@ tensor_id graph_attention(struct graph *g, const struct attn_src *s, const struc
     if (!fits_caches(g, s->k, s->v, &op.attn))
         return graph_mismatch(g, op.kind,
                               "k and v must be caches (head_dim * n_head_kv, n_cells) and (m * n_head_kv, n_cells), "
-                              "with m at least head_dim_v", s->k, s->v);
+                              "with m at least head_dim_v, each head in whole blocks of the type", s->k, s->v);
     if (k->ne[1] % d->page)
         return graph_fail(g, "ATTENTION: the cells of %s are not whole pages of %u", k->name, d->page);
     if (!is_vector(g, s->pos, TENSOR_I32, q->ne[1]) || !is_vector(g, s->seq, TENSOR_I32, q->ne[1]))

@@ -25,25 +25,25 @@ uint32_t pass_n_pages(const struct pass_desc *d) { return (uint32_t)div_up(d->n_
 static uint64_t n_cells(const struct pass_desc *d) { return (uint64_t)d->n_seq * pass_n_pages(d) * KV_PAGE; }
 
 /* Bytes of a cache whose rows are of this width. */
-static uint64_t cache_bytes(const struct pass_desc *d, uint64_t width) {
+static uint64_t cache_bytes(const struct pass_desc *d, enum qtype type, uint64_t width) {
     uint64_t row = 0;
-    qtype_row_bytes(d->kv_type, width, &row);
+    qtype_row_bytes(type, width, &row);
     return round_up(n_cells(d) * row, 64);
 }
 
 /* Of one block, keys before values. */
 static uint64_t block_kv_bytes(const struct hparams *hp, const struct pass_desc *d) {
-    return cache_bytes(d, hparams_k_width(hp)) + cache_bytes(d, hparams_v_width(hp));
+    return cache_bytes(d, d->kv.k, hparams_k_width(hp)) + cache_bytes(d, d->kv.v, hparams_v_width(hp));
 }
 
 uint64_t pass_kv_bytes(const struct hparams *hp, const struct pass_desc *d) {
     return hp->n_layer * block_kv_bytes(hp, d);
 }
 
-uint64_t pass_kv_token_bytes(const struct hparams *hp, enum qtype kv_type) {
+uint64_t pass_kv_token_bytes(const struct hparams *hp, struct kv_types kv) {
     uint64_t k = 0, v = 0;
-    qtype_row_bytes(kv_type, hparams_k_width(hp), &k);
-    qtype_row_bytes(kv_type, hparams_v_width(hp), &v);
+    qtype_row_bytes(kv.k, hparams_k_width(hp), &k);
+    qtype_row_bytes(kv.v, hparams_v_width(hp), &v);
     return hp->n_layer * (k + v);
 }
 
@@ -51,9 +51,10 @@ static void add_caches(struct build *b, const struct pass_desc *d, uint32_t kv_b
     const struct hparams *hp = &b->m->hp;
     uint64_t k[2] = { hparams_k_width(hp), n_cells(d) }, v[2] = { hparams_v_width(hp), n_cells(d) };
     uint64_t at = layer * block_kv_bytes(hp, d);
-    b->k_cache = graph_kv(b->g, "k_cache", d->kv_type, k, 2, (struct place){ kv_buffer, at });
+    b->k_cache = graph_kv(b->g, "k_cache", d->kv.k, k, 2, (struct place){ kv_buffer, at });
     if (!v[0]) return;
-    b->v_cache = graph_kv(b->g, "v_cache", d->kv_type, v, 2, (struct place){ kv_buffer, at + cache_bytes(d, k[0]) });
+    at += cache_bytes(d, d->kv.k, k[0]);
+    b->v_cache = graph_kv(b->g, "v_cache", d->kv.v, v, 2, (struct place){ kv_buffer, at });
 }
 
 static tensor_id add_inv_freq(struct graph *g, const char *name, const struct rope_params *r) {
@@ -104,6 +105,7 @@ enum err_code pass_memory(struct backend *be, const struct model *m, const struc
     struct pass_desc d = pass_defaults(&m->hp, desc);
     if (n_cells(&d) > INT32_MAX) return err_set(e, ERR_USAGE, "%u sequences of %u tokens are too many", d.n_seq,
                                                 d.n_ctx);
+    TRY(kv_types_check(&m->hp, d.kv, e));
     struct pass p = { .n_tok = d.n_batch, .n_out = d.n_out };
     enum err_code rc = pass_build(&p, m, &d, w, 1, e);
     if (!rc)

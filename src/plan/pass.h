@@ -4,6 +4,7 @@
  * and the planner counts it, so that a plan and a run agree to the byte. */
 #include "backend/backend.h"
 #include "model/model.h"
+#include "plan/kv_types.h"
 
 enum { KV_PAGE = 32 /* cells a page */, PASS_DEFAULT_BATCH = 512, PASS_DEFAULT_CTX = 4096 };
 
@@ -12,7 +13,7 @@ struct pass_desc {
     uint32_t n_seq;     /* sequences; 0: 1 */
     uint32_t n_batch;   /* most tokens a run; longer batches are cut; 0: 512 */
     uint32_t n_out;     /* most logits rows a run; 0: 1 */
-    enum qtype kv_type; /* F16 or F32 */
+    struct kv_types kv;
 };
 /* Zeros replaced by the defaults, batch and rows cut to what can occur. */
 struct pass_desc pass_defaults(const struct hparams *hp, const struct pass_desc *d);
@@ -38,7 +39,7 @@ uint32_t pass_n_pages(const struct pass_desc *d); /* pages of one sequence */
 /* Bytes of all caches in one buffer: layer by layer, keys then values. */
 uint64_t pass_kv_bytes(const struct hparams *hp, const struct pass_desc *d);
 /* Bytes of keys and values of one token in all layers. */
-uint64_t pass_kv_token_bytes(const struct hparams *hp, enum qtype kv_type);
+uint64_t pass_kv_token_bytes(const struct hparams *hp, struct kv_types kv);
 /* The finished graph of n_tok tokens and n_out logits rows; d has its defaults; caches lie in kv_buffer. p is zeroed
  * by the caller and freed with pass_fini, also after an error. */
 enum err_code pass_build(struct pass *p, const struct model *m, const struct pass_desc *d, const struct pass_weights *w,

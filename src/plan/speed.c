@@ -152,7 +152,7 @@ enum err_code speed_measure(struct backend *be, const struct speed_desc *d, doub
     struct rig r = { .be = be, .d = d, .m = *d->m };
     r.m.hp.n_layer = d->n_layer;
     r.pd = pass_defaults(&r.m.hp, &(struct pass_desc){ .n_ctx = d->depth + d->n_tok, .n_batch = d->n_tok,
-                                                       .kv_type = d->kv_type });
+                                                       .kv = d->kv });
     r.pass = (struct pass){ .n_tok = d->n_tok, .n_out = d->head };
     enum err_code rc = build(&r, e);
     if (!rc) rc = time_runs(&r, seconds, e);

@@ -6,7 +6,7 @@
 
 struct speed_desc {
     const struct model *m;  /* shapes and types; no weight is read */
-    enum qtype kv_type;
+    struct kv_types kv;
     uint32_t n_layer;       /* the first so many blocks */
     bool head;              /* and the head, for the last token */
     uint32_t n_tok, depth;  /* tokens in one pass, and before them in the cache */

@@ -111,7 +111,7 @@ static enum err_code bytes_beside(struct job *j, uint64_t *bytes, struct err *e)
     struct engine *en;
     struct pass_memory mem;
     TRY(engine_open(j->d->model, &(struct engine_options){ .threads = j->d->threads }, &en, e));
-    struct pass_desc pd = { .n_ctx = j->d->n_ctx, .kv_type = QTYPE_F16 };
+    struct pass_desc pd = { .n_ctx = j->d->n_ctx, .kv = { QTYPE_F16, QTYPE_F16 } };
     pd = pass_defaults(&j->model->hp, &pd);
     enum err_code rc = pass_memory(en->be, en->model, &pd, &(struct pass_weights){ engine_weight, en }, &mem, e);
     engine_close(en);

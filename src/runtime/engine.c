@@ -158,7 +158,9 @@ enum err_code engine_open(const char *path, const struct engine_options *o, stru
     en->exact = o->exact;
     en->be = o->device;
     enum err_code rc;
+    TRY_OUT(rc, kv_types_named(o->cache_type_k, o->cache_type_v, o->exact, &en->kv, e));
     TRY_OUT(rc, model_open(path, false, &en->model, e));
+    TRY_OUT(rc, kv_types_check(&en->model->hp, en->kv, e));
     TRY_OUT(rc, read_vocab(en, en->model->file, e));
     struct backend_options bo = { .threads = o->threads, .exact = o->exact };
     if (!en->be) TRY_OUT(rc, backend_open(o->backend ? o->backend : "cpu", &bo, &en->be, e));

@@ -4,6 +4,7 @@
  * and block runs borrow it; it outlives them. One thread at a time. */
 #include "backend/backend.h"
 #include "model/model.h"
+#include "plan/kv_types.h"
 #include "text/tok.h"
 
 struct engine_options {
@@ -11,6 +12,7 @@ struct engine_options {
     struct backend *device; /* or an opened one, which the engine closes, also when it cannot be opened itself */
     unsigned threads;       /* of a device opened by name; 0: one a core */
     bool exact;
+    const char *cache_type_k, *cache_type_v; /* "f32", "f16", "q8_0"; NULL: f16, or f32 if exact */
 };
 
 /* Where a weight is on the device. */
@@ -22,6 +24,7 @@ struct engine {
     struct tok *tok;            /* NULL: the model has no tokenizer */
     struct backend *be;
     bool exact;
+    struct kv_types kv;         /* of its sessions */
     float *divisors;            /* (n_rot / 2) of rope_freqs, or NULL: what rope_inv_freq takes */
     struct placed *placed;      /* (model->n_weights), in the model's order */
     struct arena places;        /* of matrices that lie apart */

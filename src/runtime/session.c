@@ -32,7 +32,7 @@ struct session {
 
 static struct pass_desc with_defaults(const struct engine *en, const struct pass_desc *d) {
     struct pass_desc r = pass_defaults(&en->model->hp, d);
-    if (!en->exact) r.kv_type = QTYPE_F16;
+    r.kv = en->kv;
     return r;
 }
 
@@ -246,5 +246,5 @@ uint32_t session_length(const struct session *s, uint32_t seq) { return s->kv.le
 void session_truncate(struct session *s, uint32_t seq, uint32_t length) { kv_truncate(&s->kv, seq, length); }
 
 uint64_t session_kv_bytes_read(const struct session *s, uint32_t seq) {
-    return pass_kv_token_bytes(&s->en->model->hp, s->d.kv_type) * (s->kv.length[seq] + 1);
+    return pass_kv_token_bytes(&s->en->model->hp, s->d.kv) * (s->kv.length[seq] + 1);
 }

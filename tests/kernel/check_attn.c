@@ -12,12 +12,13 @@ struct cache {
 
 static struct attn_job fill_cache(struct cache *c, enum qtype type, unsigned rep) {
     const struct qtype_info *info = qtype_info(type);
-    const size_t shift = (rep & 1) * info->block_bytes; /* rows begin anywhere that one value may */
+    const size_t shift = (rep & 1) * info->block_bytes; /* rows begin anywhere that one block may */
+    const size_t row_blocks = HEAD_MAX / info->block_weights + 1;
     struct attn_job j = {
-        .rows = c->bytes + shift, .n = 1 + rng_below(&rng, HEAD_MAX), .n_rows = 1 + rng_below(&rng, ROWS),
+        .rows = c->bytes + shift, .n = random_length(type, HEAD_MAX), .n_rows = 1 + rng_below(&rng, ROWS),
         .n_x = 1 + rep % X_MAX, .x = c->x, .x_stride = HEAD_MAX + 3, .s = c->s, .s_stride = ROWS + 2,
     };
-    j.row_bytes = (HEAD_MAX + 1) * info->block_bytes;
+    j.row_bytes = row_blocks * info->block_bytes;
     if (rep % 3) j.next = c->bytes, j.n_next = rep % ROWS, j.next_stride = j.row_bytes, j.next_bytes = j.n;
     fill_floats(c->x, ARRAY_LEN(c->x), NORMAL);
     fill_floats(c->s, ARRAY_LEN(c->s), NORMAL);
@@ -78,8 +79,8 @@ void check_narrow(const struct body *b) {
     for (unsigned rep = 0; rep < 300; rep++) {
         float x[MAX];
         uint8_t got[MAX * 4 + GUARD] ALIGNED(4), want[MAX * 4 + GUARD];
-        size_t n = rep % (MAX + 1);
-        fill_floats(x, MAX, rep & 1 ? NORMAL : OUTLIER);
+        size_t n = rep % (MAX + 1) / info->block_weights * info->block_weights;
+        fill_floats(x, MAX, rep % N_KINDS);
         memset(got, 0x55, sizeof got);
         memset(want, 0x55, sizeof want);
         ((narrow_fn *)b->fn)(x, got + (rep & 1) * info->block_bytes, n);

@@ -94,7 +94,29 @@ void check_tile_f32(const struct body *b) {
     }
 }
 
+static void check_widen_blocks(const struct body *b) {
+    enum { BLOCKS = 9 };
+    const struct qtype_info *info = qtype_info(b->type);
+    uint8_t blocks[BLOCKS * 34 + 1];
+    float got[BLOCKS * 32 + 1], want[BLOCKS * 32];
+    assert_true(info->block_bytes <= 34 && info->block_weights <= 32);
+    for (unsigned rep = 0; rep < 600; rep++) {
+        const size_t n = rep % (BLOCKS + 1) * info->block_weights;
+        uint8_t *p = blocks + rep / (BLOCKS + 1) % 2;
+        fill_blocks(p, b->type, n, rep % N_KINDS);
+        got[n] = 77;
+        ((widen_fn *)b->fn)(p, got, n);
+        info->decode(p, want, n);
+        assert_memory_equal(got, want, n * sizeof *want);
+        assert_true(got[n] == 77);
+    }
+}
+
 void check_widen(const struct body *b) {
+    if (qtype_info(b->type)->block_weights > 1) {
+        check_widen_blocks(b);
+        return;
+    }
     widen_fn *f = (widen_fn *)b->fn;
     uint16_t in[257];
     float got[257], want[257];

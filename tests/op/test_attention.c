@@ -79,6 +79,13 @@ static struct attn_case complete(const struct attn_case *proto) {
     return c;
 }
 
+/* A block of Q8_0 has no code for a NaN: its scale becomes one. */
+static void poison_blocks(const float *x, uint8_t *blocks, uint64_t n) {
+    static const uint16_t nan_half = 0x7e00;
+    for (uint64_t i = 0; i < n; i += 32)
+        if (isnan(x[i])) memcpy(blocks + i / 32 * 34, &nan_half, sizeof nan_half);
+}
+
 /* A cache with random numbers in the cells that hold a position, in the first `count` of every head's `dim` numbers,
  * and NaN elsewhere. */
 static void fill_cache(const struct attn_data *a, uint64_t seed, enum qtype type, uint32_t dim, uint32_t count,
@@ -93,6 +100,7 @@ static void fill_cache(const struct attn_data *a, uint64_t seed, enum qtype type
     *stored = rig_data(n * a->n_cells, size);
     *decoded = rig_data(n * a->n_cells, sizeof **decoded);
     qtype_info(type)->encode(x, *stored, n * a->n_cells);
+    if (type == QTYPE_Q8_0) poison_blocks(x, *stored, n * a->n_cells);
     qtype_info(type)->decode(*stored, x, n * a->n_cells);
     for (size_t i = 0; i < n * a->n_cells; i++) (*decoded)[i] = x[i];
 }
@@ -254,6 +262,14 @@ static const struct attn_case cases[] = {
       .n_tok = 50, .k_type = QTYPE_F16, .v_type = QTYPE_F16, .length = { 50 } },
     { .what = "sinks above sharp scores", .d = ATTN(16, 16, 0, 30.0f, 0), .sinks = true, .n_head = 2, .n_head_kv = 2,
       .n_tok = 20, .k_type = QTYPE_F32, .v_type = QTYPE_F32, .length = { 20 } },
+    { .what = "bytes, one token, long", .d = ATTN(64, 32, 0, 0, 0), .n_head = 8, .n_head_kv = 2, .n_tok = 1,
+      .k_type = QTYPE_Q8_0, .v_type = QTYPE_Q8_0, .length = { 100, 1100 }, .first = { 1, 1099 } },
+    { .what = "bytes, prompt", .d = ATTN(96, 16, 0, 0, 0), .n_head = 9, .n_head_kv = 3, .n_tok = 50,
+      .k_type = QTYPE_Q8_0, .v_type = QTYPE_Q8_0, .length = { 300 }, .first = { 0, 250 } },
+    { .what = "bytes for keys, parts of values in halves", .d = ATTN_V(32, 16, 17), .v_head = 40, .n_head = 4,
+      .n_head_kv = 2, .n_tok = 7, .k_type = QTYPE_Q8_0, .v_type = QTYPE_F16, .length = { 70 }, .first = { 0, 60 } },
+    { .what = "latent rows in bytes", .d = ATTN_V(576, 32, 512), .v_is_k = true, .n_head = 16, .n_head_kv = 1,
+      .n_tok = 2, .k_type = QTYPE_Q8_0, .v_type = QTYPE_Q8_0, .length = { 290 }, .first = { 0, 288 } },
     { .what = "temperature by position", .d = { 64, 16, 0, 0, 0, 0, 0.1f, 64, 0 }, .n_head = 4, .n_head_kv = 2,
       .n_tok = 60, .k_type = QTYPE_F16, .v_type = QTYPE_F16, .length = { 300 }, .first = { 0, 230 } },
     { .what = "temperature from the next position on, capped", .d = { 64, 16, 0, 0, 20, 0, 0.5f, 8, 1 }, .n_head = 4,
@@ -267,11 +283,10 @@ static void follows_the_definition(void **state) {
 
 /* Each token of a prompt alone gives the bits that it gives within the prompt, where rows are widened and heads shared
  * among pieces in another way. */
-static void neighbours_change_nothing(void **state) {
-    (void)state;
+static void check_neighbours(uint32_t head_dim, enum qtype type) {
     const struct attn_case c = complete(&(struct attn_case){
-        .what = "neighbours", .d = ATTN(72, 16, 0, 0.2f, 0), .n_head = 8, .n_head_kv = 2, .n_tok = 40,
-        .k_type = QTYPE_F16, .v_type = QTYPE_F16, .length = { 560 }, .first = { 0, 500 } });
+        .what = "neighbours", .d = ATTN(head_dim, 16, 0, 0.2f, 0), .n_head = 8, .n_head_kv = 2, .n_tok = 40,
+        .k_type = type, .v_type = type, .length = { 560 }, .first = { 0, 500 } });
     static const char *const levels[] = { "scalar", "avx2", "avx512" };
     struct attn_data a = attn_data(&c);
     const size_t n = (size_t)c.d.head_dim * c.n_head;
@@ -292,10 +307,53 @@ static void neighbours_change_nothing(void **state) {
     }
 }
 
+static void neighbours_change_nothing(void **state) {
+    (void)state;
+    check_neighbours(72, QTYPE_F16);
+    check_neighbours(96, QTYPE_Q8_0);
+}
+
+/* A cache of bytes against one in float. A number is kept as scale * code with a code next to it, and the scale is the
+ * largest magnitude of 32 numbers / 127, rounded to a half (2^-11): it errs by at most half a scale, here by
+ * e = 6 / 253. A score then errs by at most o = scale * sum |q| * e, a weight by a factor of exp(+-2 o) (itself and the
+ * sum), and a result by (exp(2 o) - 1) times the largest value, and e once more for the values' own error. */
+static void bytes_are_near_float(void **state) {
+    (void)state;
+    struct attn_case c_of[2];
+    struct attn_data data[2];
+    float *out[2];
+    for (int i = 0; i < 2; i++) {
+        const enum qtype type = i ? QTYPE_Q8_0 : QTYPE_F32;
+        c_of[i] = complete(&(struct attn_case){
+            .what = "bytes or float", .d = ATTN(64, 16, 0, 0, 0), .n_head = 8, .n_head_kv = 2, .n_tok = 9,
+            .k_type = type, .v_type = type, .length = { 9 } });
+        data[i] = attn_data(&c_of[i]);
+    }
+    const struct attn_case *c = &c_of[0];
+    const size_t dim = c->d.head_dim, n = dim * c->n_head * c->n_tok;
+    for (int i = 0; i < 2; i++) out[i] = rig_data(n, sizeof **out);
+    const double largest = 6, e = largest / 253; /* attn_data draws from -6 .. 6 */
+    static const struct device devices[] = { { "ref", 1, true }, { "cpu", 2, false } };
+    assert_true(cpu_limit("native"));
+    for (size_t k = 0; k < ARRAY_LEN(devices); k++) {
+        for (int i = 0; i < 2; i++) rig_run(&devices[k], build, &data[i], out[i], n * sizeof **out);
+        double worst = 0;
+        for (size_t i = 0; i < n; i++) {
+            double sum = 0;
+            for (size_t x = i / dim * dim; x < (i / dim + 1) * dim; x++) sum += fabs(data[0].q[x]);
+            const double bound = (exp(2 * c->d.scale * sum * e) - 1) * largest + e;
+            worst = fmax(worst, fabs(out[0][i] - out[1][i]) / bound);
+        }
+        print_message("%s: largest difference %.3f of the bound\n", devices[k].name, worst);
+        assert_true(worst > 0 && worst <= 1);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(follows_the_definition, rig_data_free),
         cmocka_unit_test_teardown(neighbours_change_nothing, rig_data_free),
+        cmocka_unit_test_teardown(bytes_are_near_float, rig_data_free),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -184,26 +184,23 @@ static tensor_id build_kv_store(struct rig *r, const void *arg) {
 
 static void kv_store_of(enum qtype type, uint64_t n) {
     static const int32_t cells[] = { 9, 0, 4, 5, 6 };
-    const size_t size = qtype_info(type)->block_bytes;
+    uint64_t row;
+    assert_true(qtype_row_bytes(type, n, &row));
     struct store_case c = { .type = type, .n = n, .n_cells = 11, .n_tok = ARRAY_LEN(cells), .cells = cells };
     float *unused, *x = random_f32(5, n * c.n_tok, 100.0f);
     static const float edges[] = { 65504.0f, 65519.9f, 65520.0f, -1e9f, 6e-8f, 2.9e-8f, -0.0f };
     for (size_t i = 0; i < ARRAY_LEN(edges) && n > 100; i++) x[i] = edges[i];
     c.x = x;
     c.before = random_stored(3, type, n, c.n_cells, &unused);
-    uint8_t *want = rig_data(n * c.n_cells, size), *got = rig_data(n * c.n_cells, size);
-    memcpy(want, c.before, n * c.n_cells * size);
-    for (size_t i = 0; i < n * c.n_tok; i++) {
-        size_t at = (size_t)cells[i / n] * n + i % n;
-        uint16_t half = f16_from_f32(x[i]);
-        memcpy(want + at * size, type == QTYPE_F16 ? (const void *)&half : (const void *)&x[i], size);
-    }
-    rig_run(&(struct device){ "ref", 1, true }, build_kv_store, &c, got, n * c.n_cells * size);
-    assert_memory_equal(got, want, n * c.n_cells * size);
+    uint8_t *want = rig_data(c.n_cells, row), *got = rig_data(c.n_cells, row);
+    memcpy(want, c.before, c.n_cells * row);
+    for (size_t t = 0; t < c.n_tok; t++) qtype_info(type)->encode(x + t * n, want + (size_t)cells[t] * row, n);
+    rig_run(&(struct device){ "ref", 1, true }, build_kv_store, &c, got, c.n_cells * row);
+    assert_memory_equal(got, want, c.n_cells * row);
     for (size_t l = 0; l < N_LEVELS; l++) {
         assert_true(cpu_limit(cpu_levels[l]));
-        rig_run(&(struct device){ "cpu", 2, false }, build_kv_store, &c, got, n * c.n_cells * size);
-        assert_memory_equal(got, want, n * c.n_cells * size);
+        rig_run(&(struct device){ "cpu", 2, false }, build_kv_store, &c, got, c.n_cells * row);
+        assert_memory_equal(got, want, c.n_cells * row);
     }
     rig_data_free(NULL);
 }
@@ -214,6 +211,8 @@ static void kv_store(void **state) {
     kv_store_of(QTYPE_F16, 129);
     kv_store_of(QTYPE_F32, 5);
     kv_store_of(QTYPE_F32, 128);
+    kv_store_of(QTYPE_Q8_0, 32);
+    kv_store_of(QTYPE_Q8_0, 160);
 }
 
 int main(void) {

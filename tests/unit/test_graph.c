@@ -277,7 +277,10 @@ static tensor_id huge_act(struct parts *p) { /* each fits in 2^64 bytes, both to
     graph_add(p->g, x, x, 1);
     return NO_TENSOR;
 }
-static tensor_id quantized_cache(struct parts *p) { return graph_kv(p->g, "kv8", QTYPE_Q8_0, NE(32, 64), 2, at_7); }
+static tensor_id quantized_cache(struct parts *p) { return graph_kv(p->g, "kv4", QTYPE_Q4_0, NE(32, 64), 2, at_7); }
+static tensor_id cut_blocks(struct parts *p) {
+    return attend(p, graph_kv(p->g, "kv8", QTYPE_Q8_0, NE(32, 64), 2, at_7), p->ids, 8, 16);
+}
 static tensor_id half_input(struct parts *p) { return graph_input(p->g, "half", QTYPE_F16, NE(32), 1); }
 static tensor_id weight_as_output(struct parts *p) {
     graph_output(p->g, p->wq);
@@ -334,7 +337,8 @@ static void bad_graphs_are_named(void **state) {
         { five_dims, { "deep", "5" } },
         { huge, { "huge", "F32" } },
         { huge_act, { "2^63", "ADD.0" } },
-        { quantized_cache, { "kv8", "Q8_0" } },
+        { quantized_cache, { "kv4", "Q4_0" } },
+        { cut_blocks, { "kv8", "whole blocks" } },
         { half_input, { "half", "I32" } },
         { weight_as_output, { "wq", "output" } },
     };

@@ -40,7 +40,7 @@ static void test_speed_is_that_of_a_whole_pass(void **state) {
     struct model *m;
     double seconds = 0;
     assert_int_equal(model_open(tiny(), true, &m, NULL), ERR_NONE);
-    struct speed_desc d = { .m = m, .kv_type = QTYPE_F16, .n_layer = m->hp.n_layer, .head = true, .n_tok = 1,
+    struct speed_desc d = { .m = m, .kv = { QTYPE_F16, QTYPE_F16 }, .n_layer = m->hp.n_layer, .head = true, .n_tok = 1,
                             .depth = 40 };
     assert_int_equal(speed_measure(&far->base, &d, &seconds, NULL), ERR_NONE);
     assert_true(seconds > 0);
@@ -48,7 +48,7 @@ static void test_speed_is_that_of_a_whole_pass(void **state) {
     expect_ops(far, far->ops[OP_ATTENTION] / m->hp.n_layer, m->hp.n_layer, 1);
 
     memset(far->ops, 0, sizeof far->ops);
-    d = (struct speed_desc){ .m = m, .kv_type = QTYPE_F16, .n_layer = 2, .n_tok = 3 };
+    d = (struct speed_desc){ .m = m, .kv = { QTYPE_F16, QTYPE_F16 }, .n_layer = 2, .n_tok = 3 };
     assert_int_equal(speed_measure(&far->base, &d, &seconds, NULL), ERR_NONE);
     expect_ops(far, far->ops[OP_ATTENTION] / 2, 2, 0);
     assert_int_equal(far->buffers, 0);
@@ -73,7 +73,7 @@ static void test_speed_of_experts(void **state) {
     double seconds = 0;
     if (model_open(dir, true, &m, &e)) fail_msg("%s", e.msg);
     const unsigned n = m->hp.n_layer;
-    struct speed_desc d = { .m = m, .kv_type = QTYPE_F16, .n_layer = n, .n_tok = 5 };
+    struct speed_desc d = { .m = m, .kv = { QTYPE_F16, QTYPE_F16 }, .n_layer = n, .n_tok = 5 };
     if (speed_measure(&far->base, &d, &seconds, &e)) fail_msg("%s", e.msg);
     const unsigned passes = far->ops[OP_ATTENTION] / n;
     assert_true(passes >= 6 && seconds > 0);
@@ -97,7 +97,8 @@ static void test_stand_ins_give_numbers(void **state) {
     for (size_t t = 0; t < n; t++) {
         struct far *far = far_open();
         double seconds;
-        struct speed_desc d = { .m = m, .kv_type = QTYPE_F16, .n_layer = m->hp.n_layer, .head = true, .n_tok = 2 };
+        struct speed_desc d = { .m = m, .kv = { QTYPE_F16, QTYPE_F16 }, .n_layer = m->hp.n_layer, .head = true,
+                                .n_tok = 2 };
         for (uint32_t i = 0; i < m->n_weights; i++) m->weights[i].type = types[t];
         far->outputs = logits;
         assert_int_equal(speed_measure(&far->base, &d, &seconds, NULL), ERR_NONE);

@@ -13,15 +13,18 @@
 
 enum { N_VOCAB = 4096, N = 70 };
 
-static struct engine *open_tiny(const char *backend, bool exact, unsigned threads) {
+static struct engine *open_with(struct engine_options o) {
     char dir[600];
     struct engine *en;
     struct err e;
     snprintf(dir, sizeof dir, "%s/models/tiny", getenv("SNUG_SOURCE"));
-    struct engine_options o = { .backend = backend, .threads = threads, .exact = exact };
     if (engine_open(dir, &o, &en, &e)) fail_msg("%s", e.msg);
     assert_int_equal(en->model->hp.n_vocab, N_VOCAB);
     return en;
+}
+
+static struct engine *open_tiny(const char *backend, bool exact, unsigned threads) {
+    return open_with((struct engine_options){ .backend = backend, .threads = threads, .exact = exact });
 }
 
 static int32_t token(unsigned seq, unsigned i) { return (int32_t)(100 + (i * 37 + seq * 1009) % 3900); }
@@ -232,12 +235,58 @@ static void test_a_batch_can_be_left(void **state) {
     }
 }
 
+/* Truncated and run again in the same batches, a sequence gives the same bits; keys and values differ from those in
+ * float, but not by much: logits here are of the order of 10. */
+static void test_a_cache_of_bytes(void **state) {
+    (void)state;
+    struct engine_options o = { .backend = "cpu", .threads = 2, .exact = true, .cache_type_k = "q8_0",
+                                .cache_type_v = "q8_0" };
+    struct engine *en = open_with(o), *exact = open_tiny("cpu", true, 2);
+    struct session *s;
+    int32_t ids[N];
+    struct pass_memory said;
+    for (unsigned i = 0; i < N; i++) ids[i] = token(0, i);
+    assert_int_equal(session_memory(en, &(struct pass_desc){ .n_ctx = 100 }, &said, NULL), ERR_NONE);
+    /* 4 pages of 32 cells, 6 layers, keys and values; a cell is 2 heads of 64 numbers, 34 bytes for 32 of them */
+    assert_int_equal(said.kv_bytes, 2 * 6 * 128 * (2 * 64 / 32 * 34));
+    assert_int_equal(session_open(en, &(struct pass_desc){ .n_ctx = N }, &s, NULL), ERR_NONE);
+    for (int again = 0; again < 2; again++) {
+        session_truncate(s, 0, again ? 33 : 0);
+        if (!again) eval(s, &(struct batch){ .n = 33, .ids = ids }, a);
+        eval(s, &(struct batch){ .n = N - 33, .ids = ids + 33 }, again ? b : a);
+    }
+    session_close(s);
+    assert_memory_equal(a, b, sizeof a);
+    alone(exact, 0, N, b);
+    const float d = largest_difference(a, b);
+    print_message("a cache of bytes: logits differ by %g\n", (double)d);
+    assert_true(d > 1e-4f && d < 0.5f);
+    engine_close(en);
+    engine_close(exact);
+}
+
+static void test_cache_types_are_checked(void **state) {
+    (void)state;
+    struct kv_types kv;
+    struct err e = { 0 };
+    assert_int_equal(kv_types_named("q8_0", NULL, false, &kv, &e), ERR_NONE);
+    assert_true(kv.k == QTYPE_Q8_0 && kv.v == QTYPE_F16);
+    const struct hparams narrow = { .n_head_kv = 2, .head_dim = 80, .head_dim_v = 64 };
+    assert_int_equal(kv_types_check(&narrow, kv, &e), ERR_UNSUPPORTED);
+    assert_non_null(strstr(e.msg, "80"));
+    assert_int_equal(kv_types_named("q8_0", "q5_0", true, &kv, &e), ERR_USAGE);
+    assert_non_null(strstr(e.msg, "--cache-type-v q5_0"));
+    assert_int_equal(kv_types_named(NULL, "q8_0", true, &kv, &e), ERR_NONE);
+    assert_int_equal(kv_types_check(&narrow, kv, &e), ERR_NONE);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_any_cut_of_a_batch), cmocka_unit_test(test_several_sequences_in_one_batch),
         cmocka_unit_test(test_truncated_sequence_goes_on), cmocka_unit_test(test_bad_batches_leave_the_session_alone),
         cmocka_unit_test(test_threads_change_nothing), cmocka_unit_test(test_memory_is_what_was_said),
         cmocka_unit_test(test_pages_come_and_go), cmocka_unit_test(test_a_batch_can_be_left),
+        cmocka_unit_test(test_a_cache_of_bytes), cmocka_unit_test(test_cache_types_are_checked),
     };
     return cmocka_run_group_tests_name("session", tests, NULL, NULL);
 }

@@ -124,7 +124,7 @@ typedef void widen_fn(const void *w, float *out, size_t n);
  * of one vector and one row are summed in the same order whatever n_x and n_rows are. */
 struct attn_job {
     const void *rows;
-    size_t row_bytes, n_rows, n; /* n: numbers of a row that count, the head's */
+    size_t row_bytes, n_rows, n; /* n: numbers of a row that count, the head's; whole blocks */
     float *x;                    /* (n_x, n) at x_stride */
     float *s;                    /* (n_x, n_rows) at s_stride */
     size_t n_x, x_stride, s_stride;
@@ -148,7 +148,7 @@ typedef float softmax_fn(float *s, size_t n, float *max);
 typedef void blend_fn(float *acc, float a, const float *x, float b, size_t n);
 /* out[i] = silu(gate[i]) * up[i]. */
 typedef void silu_mul_fn(const float *gate, const float *up, float *out, size_t n);
-/* Float to stored, n numbers, rounded to nearest even. */
+/* Float to stored, n numbers (whole blocks), with the bits of the type's encode. */
 typedef void narrow_fn(const float *x, void *out, size_t n);
 
 /* Any n, any alignment. */
@@ -180,7 +180,7 @@ struct kern {
     arrange_fn *arrange[QTYPE_ID_LIMIT]; /* of the chosen rows kernel; NULL: nothing to do */
     panel_fn *panel[QTYPE_ID_LIMIT];     /* NULL where a type has none */
     widen_fn *widen[QTYPE_ID_LIMIT];     /* never NULL for a known type */
-    attn_dot_fn *attn_dot[QTYPE_ID_LIMIT]; /* F32 and F16, and likewise below */
+    attn_dot_fn *attn_dot[QTYPE_ID_LIMIT]; /* F32, F16, Q8_0, and likewise below */
     attn_mix_fn *attn_mix[QTYPE_ID_LIMIT];
     narrow_fn *narrow[QTYPE_ID_LIMIT];
     softmax_fn *softmax;

@@ -31,8 +31,8 @@ static void read_cache(const struct cache_view *c, unsigned src, uint64_t positi
     const uint64_t cell = (uint64_t)c->pages[position / d->page] * d->page + position % d->page;
     assert(c->pages[position / d->page] >= 0 && cell < tensor_rows(t));
     const uint64_t number = cell * t->ne[0] + c->kv_head * (t->ne[0] / n_head_kv);
-    const uint64_t size = tensor_row_bytes(t) / t->ne[0];
-    qtype_info(t->type)->decode(c->p->at[c->op->src[src]] + number * size, out, n);
+    const struct qtype_info *type = qtype_info(t->type); /* a head is whole blocks */
+    type->decode(c->p->at[c->op->src[src]] + number / type->block_weights * type->block_bytes, out, n);
 }
 
 /* What the scores of a token at pos are multiplied with. */

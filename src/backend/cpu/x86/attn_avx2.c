@@ -3,18 +3,25 @@
  * Blocks of vectors and rows share loads; each result still comes from one chain of additions whose order no blocking
  * changes, so a token's attention does not depend on how many others are computed beside it. */
 #include <immintrin.h>
+#include <string.h>
 
 #include "backend/cpu/kern.h"
 #include "base/num.h"
 
 enum { V = 8, SUMS = 8 /* accumulators of a block of dots */, MIX_VECTORS = 4 /* of a row at a time */, ASK_ROWS = 4 };
 
-static ALWAYS_INLINE __m256 load(const uint8_t *row, size_t i, const bool half) {
-    if (half) return _mm256_cvtph_ps(_mm_loadu_si128((const void *)(row + 2 * i)));
-    return _mm256_loadu_ps((const float *)(const void *)row + i);
+static ALWAYS_INLINE __m256 load(const uint8_t *row, size_t i, const enum qtype type) {
+    if (type == QTYPE_F32) return _mm256_loadu_ps((const float *)(const void *)row + i);
+    if (type == QTYPE_F16) return _mm256_cvtph_ps(_mm_loadu_si128((const void *)(row + 2 * i)));
+    const uint8_t *block = row + i / 32 * 34; /* of Q8_0: a half, the scale, and 32 bytes */
+    short half;
+    memcpy(&half, block, sizeof half);
+    const __m256i codes = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)(block + 2 + i % 32)));
+    return _mm256_mul_ps(_mm256_cvtph_ps(_mm_set1_epi16(half)), _mm256_cvtepi32_ps(codes));
 }
-static ALWAYS_INLINE float load_one(const uint8_t *row, size_t i, const bool half) {
-    if (half) return f32_from_f16(((const uint16_t *)(const void *)row)[i]);
+/* Not of Q8_0, whose rows are whole blocks. */
+static ALWAYS_INLINE float load_one(const uint8_t *row, size_t i, const enum qtype type) {
+    if (type == QTYPE_F16) return f32_from_f16(((const uint16_t *)(const void *)row)[i]);
     return ((const float *)(const void *)row)[i];
 }
 
@@ -34,7 +41,7 @@ static ALWAYS_INLINE void store_sums(float *s, size_t stride, __m256 sums, const
 
 /* n_x vectors by SUMS / n_x rows; rows beyond the last repeat it and are not stored. */
 static ALWAYS_INLINE void dot_block(const struct attn_job *j, size_t x0, size_t r0, const unsigned n_x,
-                                    const bool half) {
+                                    const enum qtype type) {
     const unsigned n_r = SUMS / n_x;
     const uint8_t *rows[SUMS];
     const float *x[2];
@@ -54,7 +61,7 @@ static ALWAYS_INLINE void dot_block(const struct attn_job *j, size_t x0, size_t 
         for (unsigned i = 0; i < n_x; i++) q[i] = _mm256_loadu_ps(x[i] + k);
 #pragma GCC unroll 8
         for (unsigned r = 0; r < n_r; r++) {
-            __m256 row = load(rows[r], k, half);
+            __m256 row = load(rows[r], k, type);
 #pragma GCC unroll 2
             for (unsigned i = 0; i < n_x; i++) acc[i * n_r + r] = _mm256_fmadd_ps(q[i], row, acc[i * n_r + r]);
         }
@@ -69,30 +76,31 @@ static ALWAYS_INLINE void dot_block(const struct attn_job *j, size_t x0, size_t 
         float *s = j->s + (x0 + i) * j->s_stride + r0;
         for (unsigned r = 0; r < n_r && r0 + r < j->n_rows; r++) {
             s[r] = sums[i * n_r + r];
-            for (size_t rest = k; rest < j->n; rest++) s[r] += x[i][rest] * load_one(rows[r], rest, half);
+            for (size_t rest = k; rest < j->n; rest++) s[r] += x[i][rest] * load_one(rows[r], rest, type);
         }
     }
 }
 
-static ALWAYS_INLINE void dot_rows(const struct attn_job *j, size_t x0, const unsigned n_x, const bool half) {
+static ALWAYS_INLINE void dot_rows(const struct attn_job *j, size_t x0, const unsigned n_x, const enum qtype type) {
     for (size_t r = 0; r < j->n_rows; r += SUMS / n_x) {
         if (x0 == 0) attn_ask_next(j, r, SUMS / n_x);
-        dot_block(j, x0, r, n_x, half);
+        dot_block(j, x0, r, n_x, type);
     }
 }
 
-static ALWAYS_INLINE void attn_dot(const struct attn_job *j, const bool half) {
+static ALWAYS_INLINE void attn_dot(const struct attn_job *j, const enum qtype type) {
     size_t x = 0;
-    for (; x + 2 <= j->n_x; x += 2) dot_rows(j, x, 2, half);
-    if (x < j->n_x) dot_rows(j, x, 1, half);
+    for (; x + 2 <= j->n_x; x += 2) dot_rows(j, x, 2, type);
+    if (x < j->n_x) dot_rows(j, x, 1, type);
 }
 
-void attn_dot_f32_avx2(const struct attn_job *j) { attn_dot(j, false); }
-void attn_dot_f16_avx2(const struct attn_job *j) { attn_dot(j, true); }
+void attn_dot_f32_avx2(const struct attn_job *j) { attn_dot(j, QTYPE_F32); }
+void attn_dot_f16_avx2(const struct attn_job *j) { attn_dot(j, QTYPE_F16); }
+void attn_dot_q8_0_avx2(const struct attn_job *j) { attn_dot(j, QTYPE_Q8_0); }
 
 /* Numbers k .. of n_x vectors take in all rows, n_v vectors of the row at a time. */
 static ALWAYS_INLINE void mix_block(const struct attn_job *j, size_t x0, size_t k, const unsigned n_x,
-                                    const unsigned n_v, const bool half) {
+                                    const unsigned n_v, const enum qtype type) {
     float *x = j->x + x0 * j->x_stride + k;
     const float *s = j->s + x0 * j->s_stride;
     __m256 acc[2][MIX_VECTORS];
@@ -111,7 +119,7 @@ static ALWAYS_INLINE void mix_block(const struct attn_job *j, size_t x0, size_t 
             for (unsigned i = 0; i < n_x; i++) w[i] = _mm256_set1_ps(s[i * j->s_stride + r]);
 #pragma GCC unroll 4
             for (unsigned v = 0; v < n_v; v++) {
-                __m256 number = load(row, k + v * V, half);
+                __m256 number = load(row, k + v * V, type);
 #pragma GCC unroll 2
                 for (unsigned i = 0; i < n_x; i++) acc[i][v] = _mm256_fmadd_ps(w[i], number, acc[i][v]);
             }
@@ -124,23 +132,24 @@ static ALWAYS_INLINE void mix_block(const struct attn_job *j, size_t x0, size_t 
     }
 }
 
-static ALWAYS_INLINE void mix_vectors(const struct attn_job *j, size_t x0, const unsigned n_x, const bool half) {
+static ALWAYS_INLINE void mix_vectors(const struct attn_job *j, size_t x0, const unsigned n_x, const enum qtype type) {
     size_t k = 0;
-    for (; k + MIX_VECTORS * V <= j->n; k += MIX_VECTORS * V) mix_block(j, x0, k, n_x, MIX_VECTORS, half);
-    for (; k + V <= j->n; k += V) mix_block(j, x0, k, n_x, 1, half);
+    for (; k + MIX_VECTORS * V <= j->n; k += MIX_VECTORS * V) mix_block(j, x0, k, n_x, MIX_VECTORS, type);
+    for (; k + V <= j->n; k += V) mix_block(j, x0, k, n_x, 1, type);
     if (k == j->n) return;
     const uint8_t *row = j->rows;
     for (size_t r = 0; r < j->n_rows; r++, row += j->row_bytes)
         for (unsigned i = 0; i < n_x; i++)
             for (size_t rest = k; rest < j->n; rest++)
-                j->x[(x0 + i) * j->x_stride + rest] += j->s[(x0 + i) * j->s_stride + r] * load_one(row, rest, half);
+                j->x[(x0 + i) * j->x_stride + rest] += j->s[(x0 + i) * j->s_stride + r] * load_one(row, rest, type);
 }
 
-static ALWAYS_INLINE void attn_mix(const struct attn_job *j, const bool half) {
+static ALWAYS_INLINE void attn_mix(const struct attn_job *j, const enum qtype type) {
     size_t x = 0;
-    for (; x + 2 <= j->n_x; x += 2) mix_vectors(j, x, 2, half);
-    if (x < j->n_x) mix_vectors(j, x, 1, half);
+    for (; x + 2 <= j->n_x; x += 2) mix_vectors(j, x, 2, type);
+    if (x < j->n_x) mix_vectors(j, x, 1, type);
 }
 
-void attn_mix_f32_avx2(const struct attn_job *j) { attn_mix(j, false); }
-void attn_mix_f16_avx2(const struct attn_job *j) { attn_mix(j, true); }
+void attn_mix_f32_avx2(const struct attn_job *j) { attn_mix(j, QTYPE_F32); }
+void attn_mix_f16_avx2(const struct attn_job *j) { attn_mix(j, QTYPE_F16); }
+void attn_mix_q8_0_avx2(const struct attn_job *j) { attn_mix(j, QTYPE_Q8_0); }

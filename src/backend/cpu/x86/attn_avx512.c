@@ -5,6 +5,7 @@
  * Blocks of vectors and rows share loads; each result still comes from one chain of additions whose order no blocking
  * changes, so a token's attention does not depend on how many others are computed beside it. */
 #include <immintrin.h>
+#include <string.h>
 
 #include "backend/cpu/kern.h"
 
@@ -14,24 +15,34 @@ enum {
     ASK_ROWS = 4,
 };
 
-/* D numbers of a row, or those of the mask. */
-static ALWAYS_INLINE __m256 load_d(const uint8_t *row, size_t i, const bool half, const bool all, __mmask8 mask) {
-    if (half) {
-        const uint16_t *p = (const uint16_t *)(const void *)row + i;
-        return _mm256_cvtph_ps(all ? _mm_loadu_si128((const void *)p) : _mm_maskz_loadu_epi16(mask, p));
-    }
-    const float *p = (const float *)(const void *)row + i;
-    return all ? _mm256_loadu_ps(p) : _mm256_maskz_loadu_ps(mask, p);
+/* The bytes of number i of a row, and of the scale of its block. */
+static ALWAYS_INLINE const uint8_t *number_at(const uint8_t *row, size_t i, const enum qtype type) {
+    if (type == QTYPE_Q8_0) return row + i / 32 * 34 + 2 + i % 32;
+    return row + i * (type == QTYPE_F16 ? 2 : 4);
+}
+static ALWAYS_INLINE short scale_at(const uint8_t *row, size_t i) {
+    short half;
+    memcpy(&half, row + i / 32 * 34, sizeof half);
+    return half;
 }
 
-/* V numbers of a row, or those of the mask. */
-static ALWAYS_INLINE __m512 load_v(const uint8_t *row, size_t i, const bool half, const bool all, __mmask16 mask) {
-    if (half) {
-        const uint16_t *p = (const uint16_t *)(const void *)row + i;
-        return _mm512_cvtph_ps(all ? _mm256_loadu_si256((const void *)p) : _mm256_maskz_loadu_epi16(mask, p));
-    }
-    const float *p = (const float *)(const void *)row + i;
-    return all ? _mm512_loadu_ps(p) : _mm512_maskz_loadu_ps(mask, p);
+/* D numbers of a row, or those of the mask; of Q8_0 always all, as its rows are whole blocks. */
+static ALWAYS_INLINE __m256 load_d(const uint8_t *row, size_t i, const enum qtype type, const bool all, __mmask8 mask) {
+    const void *p = number_at(row, i, type);
+    if (type == QTYPE_F32) return all ? _mm256_loadu_ps(p) : _mm256_maskz_loadu_ps(mask, p);
+    if (type == QTYPE_F16) return _mm256_cvtph_ps(all ? _mm_loadu_si128(p) : _mm_maskz_loadu_epi16(mask, p));
+    const __m256 scale = _mm256_cvtph_ps(_mm_set1_epi16(scale_at(row, i)));
+    return _mm256_mul_ps(scale, _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p))));
+}
+
+/* V numbers of a row, likewise. */
+static ALWAYS_INLINE __m512 load_v(const uint8_t *row, size_t i, const enum qtype type, const bool all,
+                                   __mmask16 mask) {
+    const void *p = number_at(row, i, type);
+    if (type == QTYPE_F32) return all ? _mm512_loadu_ps(p) : _mm512_maskz_loadu_ps(mask, p);
+    if (type == QTYPE_F16) return _mm512_cvtph_ps(all ? _mm256_loadu_si256(p) : _mm256_maskz_loadu_epi16(mask, p));
+    const __m512 scale = _mm512_cvtph_ps(_mm256_set1_epi16(scale_at(row, i)));
+    return _mm512_mul_ps(scale, _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p))));
 }
 
 /* Lane i of the result: the sum of v[i]'s lanes, (0 + 2) + (1 + 3) within each half, then the halves. */
@@ -68,7 +79,7 @@ static ALWAYS_INLINE void store_sums(float *s, size_t stride, const __m256 acc[S
 
 /* n_x vectors by SUMS / n_x rows. Unless `whole`, rows and vectors beyond the last repeat it and are not stored. */
 static ALWAYS_INLINE void dot_block(const struct attn_job *j, size_t x0, size_t r0, const unsigned n_x,
-                                    const bool whole, const bool half) {
+                                    const bool whole, const enum qtype type) {
     const unsigned n_r = SUMS / n_x;
     const uint8_t *rows[SUMS];
     const float *x[4];
@@ -87,7 +98,7 @@ static ALWAYS_INLINE void dot_block(const struct attn_job *j, size_t x0, size_t 
         for (unsigned i = 0; i < n_x; i++) q[i] = _mm256_loadu_ps(x[i] + k);
 #pragma GCC unroll 16
         for (unsigned r = 0; r < n_r; r++) {
-            __m256 row = load_d(rows[r], k, half, true, 0);
+            __m256 row = load_d(rows[r], k, type, true, 0);
 #pragma GCC unroll 4
             for (unsigned i = 0; i < n_x; i++) acc[i * n_r + r] = _mm256_fmadd_ps(q[i], row, acc[i * n_r + r]);
         }
@@ -96,7 +107,7 @@ static ALWAYS_INLINE void dot_block(const struct attn_job *j, size_t x0, size_t 
         const __mmask8 mask = (__mmask8)((1u << (j->n - k)) - 1);
 #pragma GCC unroll 16
         for (unsigned r = 0; r < n_r; r++) {
-            __m256 row = load_d(rows[r], k, half, false, mask);
+            __m256 row = load_d(rows[r], k, type, false, mask);
 #pragma GCC unroll 4
             for (unsigned i = 0; i < n_x; i++)
                 acc[i * n_r + r] = _mm256_fmadd_ps(_mm256_maskz_loadu_ps(mask, x[i] + k), row, acc[i * n_r + r]);
@@ -113,32 +124,33 @@ static ALWAYS_INLINE void dot_block(const struct attn_job *j, size_t x0, size_t 
 }
 
 /* n_x vectors, of which n_x or fewer are left, by all rows. */
-static ALWAYS_INLINE void dot_rows(const struct attn_job *j, size_t x0, const unsigned n_x, const bool half) {
+static ALWAYS_INLINE void dot_rows(const struct attn_job *j, size_t x0, const unsigned n_x, const enum qtype type) {
     const unsigned n_r = SUMS / n_x;
     size_t r = 0;
     for (; x0 + n_x <= j->n_x && r + n_r <= j->n_rows; r += n_r) {
         if (x0 == 0) attn_ask_next(j, r, n_r);
-        dot_block(j, x0, r, n_x, true, half);
+        dot_block(j, x0, r, n_x, true, type);
     }
     for (; r < j->n_rows; r += n_r) {
         if (x0 == 0) attn_ask_next(j, r, n_r);
-        dot_block(j, x0, r, n_x, false, half);
+        dot_block(j, x0, r, n_x, false, type);
     }
 }
 
-static ALWAYS_INLINE void attn_dot(const struct attn_job *j, const bool half) {
+static ALWAYS_INLINE void attn_dot(const struct attn_job *j, const enum qtype type) {
     size_t x = 0;
-    for (; x + 2 < j->n_x; x += 4) dot_rows(j, x, 4, half);
-    if (j->n_x - x == 2) dot_rows(j, x, 2, half);
-    else if (x < j->n_x) dot_rows(j, x, 1, half);
+    for (; x + 2 < j->n_x; x += 4) dot_rows(j, x, 4, type);
+    if (j->n_x - x == 2) dot_rows(j, x, 2, type);
+    else if (x < j->n_x) dot_rows(j, x, 1, type);
 }
 
-void attn_dot_f32_avx512(const struct attn_job *j) { attn_dot(j, false); }
-void attn_dot_f16_avx512(const struct attn_job *j) { attn_dot(j, true); }
+void attn_dot_f32_avx512(const struct attn_job *j) { attn_dot(j, QTYPE_F32); }
+void attn_dot_f16_avx512(const struct attn_job *j) { attn_dot(j, QTYPE_F16); }
+void attn_dot_q8_0_avx512(const struct attn_job *j) { attn_dot(j, QTYPE_Q8_0); }
 
 /* Numbers k .. of n_x vectors take in all rows; n_v vectors of the row at a time, the last masked unless whole. */
 static ALWAYS_INLINE void mix_block(const struct attn_job *j, size_t x0, size_t k, const unsigned n_x,
-                                    const unsigned n_v, const bool half, const bool whole) {
+                                    const unsigned n_v, const enum qtype type, const bool whole) {
     const __mmask16 mask = whole ? 0xffff : (__mmask16)((1u << (j->n - k)) - 1);
     float *x = j->x + x0 * j->x_stride + k;
     const float *s = j->s + x0 * j->s_stride;
@@ -158,7 +170,7 @@ static ALWAYS_INLINE void mix_block(const struct attn_job *j, size_t x0, size_t 
             for (unsigned i = 0; i < n_x; i++) w[i] = _mm512_set1_ps(s[i * j->s_stride + r]);
 #pragma GCC unroll 4
             for (unsigned v = 0; v < n_v; v++) {
-                __m512 number = load_v(row, k + v * V, half, whole, mask);
+                __m512 number = load_v(row, k + v * V, type, whole, mask);
 #pragma GCC unroll 4
                 for (unsigned i = 0; i < n_x; i++) acc[i][v] = _mm512_fmadd_ps(w[i], number, acc[i][v]);
             }
@@ -171,22 +183,23 @@ static ALWAYS_INLINE void mix_block(const struct attn_job *j, size_t x0, size_t 
     }
 }
 
-static ALWAYS_INLINE void mix_vectors(const struct attn_job *j, size_t x0, const unsigned n_x, const bool half) {
+static ALWAYS_INLINE void mix_vectors(const struct attn_job *j, size_t x0, const unsigned n_x, const enum qtype type) {
     size_t k = 0;
-    for (; k + MIX_VECTORS * V <= j->n; k += MIX_VECTORS * V) mix_block(j, x0, k, n_x, MIX_VECTORS, half, true);
-    for (; k + V <= j->n; k += V) mix_block(j, x0, k, n_x, 1, half, true);
-    if (k < j->n) mix_block(j, x0, k, n_x, 1, half, false);
+    for (; k + MIX_VECTORS * V <= j->n; k += MIX_VECTORS * V) mix_block(j, x0, k, n_x, MIX_VECTORS, type, true);
+    for (; k + V <= j->n; k += V) mix_block(j, x0, k, n_x, 1, type, true);
+    if (k < j->n) mix_block(j, x0, k, n_x, 1, type, false);
 }
 
-static ALWAYS_INLINE void attn_mix(const struct attn_job *j, const bool half) {
+static ALWAYS_INLINE void attn_mix(const struct attn_job *j, const enum qtype type) {
     size_t x = 0;
-    for (; x + 4 <= j->n_x; x += 4) mix_vectors(j, x, 4, half);
+    for (; x + 4 <= j->n_x; x += 4) mix_vectors(j, x, 4, type);
     if (x + 2 <= j->n_x) {
-        mix_vectors(j, x, 2, half);
+        mix_vectors(j, x, 2, type);
         x += 2;
     }
-    if (x < j->n_x) mix_vectors(j, x, 1, half);
+    if (x < j->n_x) mix_vectors(j, x, 1, type);
 }
 
-void attn_mix_f32_avx512(const struct attn_job *j) { attn_mix(j, false); }
-void attn_mix_f16_avx512(const struct attn_job *j) { attn_mix(j, true); }
+void attn_mix_f32_avx512(const struct attn_job *j) { attn_mix(j, QTYPE_F32); }
+void attn_mix_f16_avx512(const struct attn_job *j) { attn_mix(j, QTYPE_F16); }
+void attn_mix_q8_0_avx512(const struct attn_job *j) { attn_mix(j, QTYPE_Q8_0); }

@@ -148,5 +148,18 @@ FLOAT_ROWS(bf16, 2)
         for (; i < n; i++) out[i] = one_##codec(p + 2 * i);                                            \
     }
 
+void widen_q8_0_avx2(const void *w, float *out, size_t n) {
+    const uint8_t *b = w;
+    for (size_t i = 0; i < n; i += 32, b += 34) {
+        short half;
+        memcpy(&half, b, sizeof half);
+        const __m256 scale = _mm256_cvtph_ps(_mm_set1_epi16(half));
+        for (size_t k = 0; k < 32; k += V) {
+            const __m256i codes = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)(b + 2 + k)));
+            _mm256_storeu_ps(out + i + k, _mm256_mul_ps(scale, _mm256_cvtepi32_ps(codes)));
+        }
+    }
+}
+
 WIDEN(f16)
 WIDEN(bf16)
