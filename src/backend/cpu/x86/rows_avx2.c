@@ -59,6 +59,7 @@ static ALWAYS_INLINE __m256i products32(const struct unit256 *w, const struct x_
 
 static ALWAYS_INLINE void multiply32(const struct unit256 *w, const struct x_unit *x, const struct order o,
                                      const unsigned n_tok, struct row_sums *sums) {
+#pragma GCC unroll 4
     for (unsigned t = 0; t < n_tok; t++, x++) {
         struct row_sums *s = &sums[t];
         __m256i low = add_pairs(products32(w, x, o.is_signed, 0), products32(w, x, o.is_signed, 1), o.small8);
@@ -79,6 +80,7 @@ static ALWAYS_INLINE __m256i products16(const struct unit256 *w, const struct x_
 
 static ALWAYS_INLINE void multiply16(const struct unit256 *w, const struct x_unit *x, const struct order o,
                                      const unsigned n_tok, struct row_sums *sums) {
+#pragma GCC unroll 4
     for (unsigned t = 0; t < n_tok; t++, x++) {
         struct row_sums *s = &sums[t];
 #pragma GCC unroll 2
@@ -99,6 +101,7 @@ static ALWAYS_INLINE void multiply16(const struct unit256 *w, const struct x_uni
 static ALWAYS_INLINE void multiply_in_order(const struct unit256 *w, const struct x_unit *x, const struct order o,
                                             const unsigned n_tok, struct row_sums *sums) {
     (void)o;
+#pragma GCC unroll 4
     for (unsigned t = 0; t < n_tok; t++, x++) {
         struct row_sums *s = &sums[t];
         __m256 scale = _mm256_mul_ps(w->scale[0], _mm256_load_ps(x->scale));

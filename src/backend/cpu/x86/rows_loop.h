@@ -40,6 +40,8 @@ static ALWAYS_INLINE void fetch_ahead(const uint8_t *p, size_t bytes) {
     }                                                                                                                  \
     void rows_##codec##_##isa(const struct rows_job *j) {                                                              \
         if (j->n_tok == 1) codec##_rows(j, 1);                                                                         \
+        else if (j->n_tok == 2) codec##_rows(j, 2);                                                                    \
+        else if (j->n_tok == 4) codec##_rows(j, 4);                                                                    \
         else codec##_rows(j, j->n_tok);                                                                                \
     }
 

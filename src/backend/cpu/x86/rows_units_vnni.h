@@ -7,6 +7,13 @@
 
 #include "backend/cpu/x86/unpack_vnni.h"
 
+/* A load that happens once: left alone, the compiler loads for each use, and a load across two lines costs two. */
+static ALWAYS_INLINE __m512i load512(const uint8_t *p) {
+    __m512i v = _mm512_loadu_si512(p);
+    __asm__("" : "+v"(v));
+    return v;
+}
+
 /* Words w .. w + 7, as indices into two vectors that hold 64 words from the unit's beginning. */
 #define WORDS_A(w) (w), (w) + 1, (w) + 2, (w) + 3, (w) + 4, (w) + 5, (w) + 6, (w) + 7
 /* The same in words 32 .. 63 and the last 32 of a unit of n words. */
@@ -30,7 +37,7 @@ struct block_words { uint16_t a[32], b[32]; } ALIGNED(64);
 struct unit_words { __m512i first, second, last; };
 
 static ALWAYS_INLINE struct unit_words load_words(const uint8_t *b, size_t bytes) {
-    return (struct unit_words){ _mm512_loadu_si512(b), _mm512_loadu_si512(b + 64), _mm512_loadu_si512(b + bytes - 64) };
+    return (struct unit_words){ load512(b), load512(b + 64), load512(b + bytes - 64) };
 }
 
 static ALWAYS_INLINE __m512i words_a(const struct unit_words *w, const struct block_words *at) {
@@ -135,8 +142,8 @@ static ALWAYS_INLINE void rows_unpack_q5_1(const uint8_t *b, struct unit512 *u) 
 }
 
 static ALWAYS_INLINE void rows_unpack_iq4_xs(const uint8_t *b, struct unit512 *u) {
-    split(_mm512_loadu_si512(b + 8), u->q);
-    split(_mm512_loadu_si512(b + 72), u->q + 2);
+    split(load512(b + 8), u->q);
+    split(load512(b + 72), u->q + 2);
 #pragma GCC unroll 4
     for (int v = 0; v < 4; v++) u->q[v] = iq4_of(u->q[v]);
     u->scale = iq4_xs_scales(b);
@@ -160,7 +167,7 @@ static ALWAYS_INLINE __m512 k4_pairs(const uint8_t *b) {
  * second those of the next 16; the other two have the high nibbles, left where they are: 16 times the code. */
 static ALWAYS_INLINE void rows_unpack_q4_k(const uint8_t *b, struct unit512 *u) {
     const __m512i low = _mm512_set1_epi8(15), high = _mm512_set1_epi8((char)0xf0);
-    __m512i v0 = _mm512_loadu_si512(b + 16), v1 = _mm512_loadu_si512(b + 80);
+    __m512i v0 = load512(b + 16), v1 = load512(b + 80);
     __m512i first = _mm512_shuffle_i64x2(v0, v1, _MM_SHUFFLE(2, 0, 2, 0));
     __m512i second = _mm512_shuffle_i64x2(v0, v1, _MM_SHUFFLE(3, 1, 3, 1));
     u->q[0] = _mm512_and_si512(first, low);
@@ -176,7 +183,7 @@ static ALWAYS_INLINE void rows_unpack_q5_k(const uint8_t *b, struct unit512 *u) 
     const __m512i low = _mm512_set1_epi8(15), high = _mm512_set1_epi8(0x1e);
     const __m512i code = _mm512_set1_epi8(31), twice = _mm512_set1_epi8(62);
     const __m512i turn = _mm512_setr_epi64(4, 4, 2, 2, 0, 0, 62, 62);
-    __m512i v0 = _mm512_loadu_si512(b + 48), v1 = _mm512_loadu_si512(b + 112);
+    __m512i v0 = load512(b + 48), v1 = load512(b + 112);
 #pragma GCC unroll 2
     for (int h = 0; h < 2; h++) {
         __m512i n = h == 0 ? _mm512_shuffle_i64x2(v0, v1, _MM_SHUFFLE(2, 0, 2, 0))
@@ -206,7 +213,7 @@ static ALWAYS_INLINE void rows_unpack_q6_k(const uint8_t *b, struct unit512 *u) 
  * the fourth vector get 4 times the code. */
 static ALWAYS_INLINE void rows_unpack_q2_k(const uint8_t *b, struct unit512 *u) {
     const __m512i pair = _mm512_set1_epi8(3), next = _mm512_set1_epi8(12);
-    __m512i v = _mm512_loadu_si512(b + 16), high = _mm512_srli_epi16(v, 4);
+    __m512i v = load512(b + 16), high = _mm512_srli_epi16(v, 4);
     u->q[0] = _mm512_and_si512(v, pair);
     u->q[1] = _mm512_and_si512(v, next);
     u->q[2] = _mm512_and_si512(high, pair);
@@ -223,7 +230,7 @@ static ALWAYS_INLINE void rows_unpack_q2_k(const uint8_t *b, struct unit512 *u) 
 static ALWAYS_INLINE void rows_unpack_q3_k(const uint8_t *b, struct unit512 *u) {
     const __m512i pair = _mm512_set1_epi8(3), next = _mm512_set1_epi8(12);
     const __m512i third = _mm512_set1_epi8(4), third4 = _mm512_set1_epi8(16);
-    __m512i v = _mm512_loadu_si512(b + 32), high = _mm512_srli_epi16(v, 4);
+    __m512i v = load512(b + 32), high = _mm512_srli_epi16(v, 4);
     __m512i t = _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)b));
     t = _mm512_srlv_epi64(t, _mm512_setr_epi64(0, 0, 0, 0, 4, 4, 4, 4));
     /* 0xf8: first or (second and third), bit by bit */

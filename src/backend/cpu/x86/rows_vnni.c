@@ -45,6 +45,7 @@ static ALWAYS_INLINE __m512 lanes32(__m512 scale, const struct order32 o, const 
 
 static ALWAYS_INLINE void multiply32(const struct unit512 *w, const struct x_unit *x, const struct order32 o,
                                      const unsigned n_tok, struct row_sums *sums) {
+#pragma GCC unroll 4
     for (unsigned t = 0; t < n_tok; t++, x++) {
         struct row_sums *s = &sums[t];
         __m512 scale = _mm512_mul_ps(w->scale, _mm512_load_ps(x->scale));
@@ -98,6 +99,7 @@ static ALWAYS_INLINE void multiply_in_order(const struct unit512 *w, const struc
                                             const struct int8_form form, const unsigned n_tok, struct row_sums *sums) {
     const __m512i half = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
     const __m512i zero = _mm512_setzero_si512(), offset = _mm512_set1_epi8((char)form.offset);
+#pragma GCC unroll 4
     for (unsigned t = 0; t < n_tok; t++, x++) {
         struct row_sums *s = &sums[t];
         __m512 scale = _mm512_mul_ps(w->scale, _mm512_load_ps(x->scale));
@@ -137,6 +139,7 @@ static ALWAYS_INLINE __m512i sums_of_quarters(const __m512i p[4], __m512i sum, c
 
 static ALWAYS_INLINE void multiply16(const struct unit512 *w, const struct x_unit *x, const struct order16 o,
                                      const unsigned n_tok, struct row_sums *sums) {
+#pragma GCC unroll 4
     for (unsigned t = 0; t < n_tok; t++, x++) {
         struct row_sums *s = &sums[t];
         const __m512i zero = _mm512_setzero_si512();

@@ -151,14 +151,13 @@ static ALWAYS_INLINE __m256i bit_where(__m256i v, int which, int bit) {
 /* The 16 scales, -32..31: scale s has the low nibble of byte s % 8 (s < 8) or the high one, and pair s / 4 of byte
  * 8 + s % 4. */
 static ALWAYS_INLINE __m128i q3_k_scales(const uint8_t *b) {
-    uint64_t low;
-    uint32_t high;
-    memcpy(&low, b + 96, 8);
-    memcpy(&high, b + 104, 4);
-    __m128i l = _mm_set_epi64x((int64_t)(low >> 4 & 0x0f0f0f0f0f0f0f0f), (int64_t)(low & 0x0f0f0f0f0f0f0f0f));
-    __m128i h = _mm_setr_epi32((int)(high << 4), (int)(high << 2), (int)high, (int)(high >> 2));
-    __m128i s = _mm_or_si128(l, _mm_and_si128(h, _mm_set1_epi8(0x30)));
-    return _mm_sub_epi8(s, _mm_set1_epi8(32));
+    __m128i v = _mm_loadu_si128((const __m128i *)(b + 94)); /* two bytes of codes, the scales' 12, d */
+    __m128i l = _mm_shuffle_epi8(v, _mm_setr_epi8(2, 3, 4, 5, 6, 7, 8, 9, 2, 3, 4, 5, 6, 7, 8, 9));
+    __m128i h = _mm_shuffle_epi8(v, _mm_setr_epi8(10, 11, 12, 13, 10, 11, 12, 13, 10, 11, 12, 13, 10, 11, 12, 13));
+    l = _mm_and_si128(_mm_srlv_epi64(l, _mm_set_epi64x(4, 0)), _mm_set1_epi8(15));
+    h = _mm_srlv_epi32(_mm_sllv_epi32(h, _mm_setr_epi32(4, 2, 0, 0)), _mm_setr_epi32(0, 0, 0, 2));
+    h = _mm_and_si128(h, _mm_set1_epi8(0x30));
+    return _mm_sub_epi8(_mm_or_si128(l, h), _mm_set1_epi8(32));
 }
 
 static ALWAYS_INLINE void unpack_q3_k(const uint8_t *b, struct unit256 *u) {
