@@ -20,7 +20,7 @@ static const int half_at[QTYPE_ID_LIMIT][2] = {
     [QTYPE_Q8_0] = { 0, -1 },  [QTYPE_IQ4_NL] = { 0, -1 }, [QTYPE_Q2_K] = { 80, 82 }, [QTYPE_Q3_K] = { 108, -1 },
     [QTYPE_Q4_K] = { 0, 2 },   [QTYPE_Q5_K] = { 0, 2 },   [QTYPE_Q6_K] = { 208, -1 }, [QTYPE_IQ4_XS] = { 0, -1 },
     [QTYPE_IQ2_XXS] = { 0, -1 }, [QTYPE_IQ2_XS] = { 0, -1 }, [QTYPE_IQ2_S] = { 0, -1 }, [QTYPE_IQ3_XXS] = { 0, -1 },
-    [QTYPE_IQ3_S] = { 0, -1 }, [QTYPE_MXFP4] = { -1, -1 },
+    [QTYPE_IQ3_S] = { 0, -1 }, [QTYPE_IQ1_S] = { 0, -1 }, [QTYPE_IQ1_M] = { -1, -1 }, [QTYPE_MXFP4] = { -1, -1 },
 };
 
 /* MXFP4's exponent: products with activations of any kind stay finite. */
@@ -49,12 +49,15 @@ void fill_blocks(uint8_t *w, enum qtype type, size_t n, enum kind kind) {
     for (size_t b = 0; b < n / q->block_weights; b++, w += q->block_bytes) {
         static const uint8_t same[] = { 0x80, 0xff, 0x00, 0x7f };
         uint8_t byte = same[rng_below(&rng, 4)];
+        const uint16_t random = random_half(kind);
         for (size_t i = 0; i < q->block_bytes; i++) w[i] = kind == EXTREME ? byte : (uint8_t)rng_u32(&rng);
         for (int h = 0; h < 2; h++) {
             uint16_t half = random_half(kind);
             if (half_at[type][h] >= 0) memcpy(w + half_at[type][h], &half, 2);
         }
         if (type == QTYPE_MXFP4) w[0] = random_exponent(kind);
+        for (int i = 0; type == QTYPE_IQ1_M && i < 4; i++) /* the half is the top nibbles of four words */
+            w[49 + 2 * i] = (uint8_t)((w[49 + 2 * i] & 15) | (random >> 4 * i & 15) << 4);
     }
 }
 

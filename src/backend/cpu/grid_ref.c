@@ -60,6 +60,31 @@ static void unpack_iq3_s(const uint8_t *b, struct unit_codes *u) {
     }
 }
 
+/* Eighths of a step. */
+static void put_shifted(uint8_t *q, const int8_t *point, bool down) {
+    for (int i = 0; i < 8; i++) q[i] = (uint8_t)(16 + 8 * point[i] + (down ? -1 : 1));
+}
+
+static void unpack_iq1_s(const uint8_t *b, struct unit_codes *u) {
+    float d = f32_from_f16(load_u16(b));
+    for (int l = 0; l < 32; l++) {
+        unsigned word = load_u16(b + 34 + 2 * (l / 4)), i = b[2 + l] | (word >> 3 * (l & 3) & 7) << 8;
+        u->scale[l / 4] = d * (float)(2 * (word >> 12 & 7) + 1) * 0.125f;
+        put_shifted(u->q + 8 * l, point_of(&iq1_grid, i), word >> 15);
+    }
+}
+
+static void unpack_iq1_m(const uint8_t *b, struct unit_codes *u) {
+    unsigned sc[4], half = 0;
+    for (int i = 0; i < 4; i++) half |= ((sc[i] = load_u16(b + 48 + 2 * i)) >> 12) << 4 * i;
+    float d = f32_from_f16((uint16_t)half);
+    for (int l = 0; l < 32; l++) {
+        unsigned high = b[32 + l / 2] >> 4 * (l & 1), i = b[l] | (high & 7) << 8;
+        u->scale[l / 2] = d * (float)(2 * (sc[l / 8] >> 3 * (l / 2 & 3) & 7) + 1) * 0.125f;
+        put_shifted(u->q + 8 * l, point_of(&iq1_grid, i), high >> 3 & 1);
+    }
+}
+
 static void unpack_mxfp4(const uint8_t *b, struct unit_codes *u) {
     for (int g = 0; g < 8; g++, b += 17) {
         u->scale[g] = mxfp4_scale(b[0]);
@@ -68,6 +93,8 @@ static void unpack_mxfp4(const uint8_t *b, struct unit_codes *u) {
     for (int e = 0; e < UNIT; e++) u->q[e] = (uint8_t)(16 + fp4_levels[u->q[e]]);
 }
 
+UNIT_KERNELS(IQ1_S, iq1_s)
+UNIT_KERNELS(IQ1_M, iq1_m)
 UNIT_KERNELS(IQ2_XXS, iq2_xxs)
 UNIT_KERNELS(IQ2_XS, iq2_xs)
 UNIT_KERNELS(IQ2_S, iq2_s)

@@ -12,6 +12,7 @@ static const struct int8_form forms[QTYPE_ID_LIMIT] = {
     [QTYPE_Q5_1] = { 32, 0, true },    [QTYPE_Q8_0] = { 32, 128, false }, [QTYPE_IQ4_NL] = { 32, 128, false },
     [QTYPE_Q2_K] = { 16, 0, true },    [QTYPE_Q3_K] = { 16, 4, false },   [QTYPE_Q4_K] = { 32, 0, true },
     [QTYPE_Q5_K] = { 32, 0, true },    [QTYPE_Q6_K] = { 16, 32, false },  [QTYPE_IQ4_XS] = { 32, 128, false },
+    [QTYPE_IQ1_S] = { 32, 16, false },    [QTYPE_IQ1_M] = { 16, 16, false },
     [QTYPE_IQ2_XXS] = { 32, 128, false }, [QTYPE_IQ2_XS] = { 16, 128, false }, [QTYPE_IQ2_S] = { 16, 128, false },
     [QTYPE_IQ3_XXS] = { 32, 128, false }, [QTYPE_IQ3_S] = { 32, 16, false },   [QTYPE_MXFP4] = { 32, 16, false },
 };

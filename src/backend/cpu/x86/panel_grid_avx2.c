@@ -19,6 +19,8 @@ static ALWAYS_INLINE void signed_to_unit(const struct signed256 *s, const struct
     }                                                                                                                  \
     PANEL_KERNEL(codec, sub, offset, false)
 
+SIGNED_PANEL_KERNEL(iq1_s, 32, 16)
+SIGNED_PANEL_KERNEL(iq1_m, 16, 16)
 SIGNED_PANEL_KERNEL(iq2_xxs, 32, 128)
 SIGNED_PANEL_KERNEL(iq2_xs, 16, 128)
 SIGNED_PANEL_KERNEL(iq2_s, 16, 128)

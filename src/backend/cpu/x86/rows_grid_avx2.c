@@ -48,6 +48,8 @@ static ALWAYS_INLINE float row_total(const struct row_sums *sums) {
     static ALWAYS_INLINE void unpack_##codec(const uint8_t *b, struct signed256 *u) { take_##codec(b, u); }            \
     ROWS_KERNEL(codec, avx2, signed256, sub, 0, false)
 
+SIGNED_ROWS_KERNEL(iq1_s, 32)
+SIGNED_ROWS_KERNEL(iq1_m, 16)
 SIGNED_ROWS_KERNEL(iq2_xxs, 32)
 SIGNED_ROWS_KERNEL(iq2_xs, 16)
 SIGNED_ROWS_KERNEL(iq2_s, 16)

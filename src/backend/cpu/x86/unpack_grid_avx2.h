@@ -134,6 +134,67 @@ static ALWAYS_INLINE void take_iq3_s(const uint8_t *b, struct signed256 *u) {
     u->scale[0] = _mm256_mul_ps(half_to_all(b), _mm256_cvtepi32_ps(s));
 }
 
+/* Steps of -1, 0, 1 become eight times as many, and one more, or less where the eight's byte has its top bit set. */
+static ALWAYS_INLINE void put_steps(__m256i down, struct signed256 *u) {
+    const __m256i eights =
+        _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, -8));
+    const __m256i zero = _mm256_setzero_si256(), one = _mm256_set1_epi8(1), low = _mm256_set1_epi8(15);
+    const __m256i which = _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
+    int32_t fours[8] ALIGNED(32);
+    _mm256_store_si256((__m256i *)fours, down);
+#pragma GCC unroll 8
+    for (int v = 0; v < 8; v++) {
+        __m256i minus = _mm256_shuffle_epi8(_mm256_set1_epi32(fours[v]), which);
+        __m256i step = _mm256_or_si256(_mm256_cmpgt_epi8(zero, minus), one); /* -1 or 1 */
+        __m256i w = _mm256_add_epi8(_mm256_shuffle_epi8(eights, _mm256_and_si256(u->q[v], low)), step);
+        u->minus[v] = _mm256_cmpgt_epi8(zero, w);
+        u->q[v] = _mm256_abs_epi8(w);
+    }
+}
+
+/* d (2 s + 1) / 8. */
+static ALWAYS_INLINE __m256 odd_scales(__m256 d, __m256i s) {
+    s = _mm256_add_epi32(_mm256_add_epi32(s, s), _mm256_set1_epi32(1));
+    return _mm256_mul_ps(_mm256_mul_ps(d, _mm256_cvtepi32_ps(s)), _mm256_set1_ps(0.125f));
+}
+
+static ALWAYS_INLINE void take_iq1_s(const uint8_t *b, struct signed256 *u) {
+#pragma GCC unroll 8
+    for (int v = 0; v < 8; v++) {
+        const uint8_t *p = b + 2 + 4 * v;
+        unsigned high = load_u16(b + 34 + 2 * v);
+        u->q[v] = points8x4(&iq1_grid, p[0] | (high << 8 & 0x700), p[1] | (high << 5 & 0x700),
+                            p[2] | (high << 2 & 0x700), p[3] | (high >> 1 & 0x700));
+    }
+    __m256i words = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(b + 34)));
+    /* The upper byte of each word four times. */
+    const __m128i upper = _mm_setr_epi8(1, 1, 1, 1, 5, 5, 5, 5, 9, 9, 9, 9, 13, 13, 13, 13);
+    put_steps(_mm256_shuffle_epi8(words, _mm256_broadcastsi128_si256(upper)), u);
+    u->scale[0] = odd_scales(half_to_all(b), _mm256_and_si256(_mm256_srli_epi32(words, 12), _mm256_set1_epi32(7)));
+}
+
+static ALWAYS_INLINE void take_iq1_m(const uint8_t *b, struct signed256 *u) {
+#pragma GCC unroll 8
+    for (int v = 0; v < 8; v++) {
+        const uint8_t *p = b + 4 * v;
+        unsigned low = b[32 + 2 * v], high = b[33 + 2 * v];
+        u->q[v] = points8x4(&iq1_grid, p[0] | (low << 8 & 0x700), p[1] | (low << 4 & 0x700),
+                            p[2] | (high << 8 & 0x700), p[3] | (high << 4 & 0x700));
+    }
+    __m128i high = _mm_loadu_si128((const __m128i *)(b + 32)), even = _mm_slli_epi16(high, 4);
+    __m256i down = _mm256_castsi128_si256(_mm_unpacklo_epi8(even, high));
+    put_steps(_mm256_inserti128_si256(down, _mm_unpackhi_epi8(even, high), 1), u);
+    uint64_t words;
+    memcpy(&words, b + 48, 8);
+    uint16_t d = (uint16_t)((words >> 12 & 15) | (words >> 24 & 0xf0) | (words >> 36 & 0xf00) | (words >> 48 & 0xf000));
+    const __m256i shift = _mm256_setr_epi32(0, 3, 6, 9, 16, 19, 22, 25);
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; i++) { /* two words have eight scales */
+        __m256i s = _mm256_srlv_epi32(_mm256_set1_epi32((int)(words >> 32 * i)), shift);
+        u->scale[i] = odd_scales(half_to_all((const uint8_t *)&d), _mm256_and_si256(s, _mm256_set1_epi32(7)));
+    }
+}
+
 /* Powers of two from eight exponents, as mxfp4_scale. */
 static ALWAYS_INLINE __m256 mxfp4_scales(const uint8_t *b) {
     uint8_t e[8];

@@ -27,15 +27,19 @@ static ALWAYS_INLINE int eight_at(enum order o, int v, int s) {
     return o == IN_ORDER ? 8 * v + s : o == BY_32 ? 4 * s + v : 2 * (s + 8 * (v >> 1)) + (v & 1);
 }
 
-/* signs: a byte for each eight elements, in their order. */
-static ALWAYS_INLINE void put_signs(__m256i signs, enum order o, struct signed512 *u) {
+/* A byte for each eight elements, from their order to that of the vectors. */
+static ALWAYS_INLINE __m256i ordered(__m256i bytes, enum order o) {
     const __m128i by_32 = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     const __m128i by_16 = _mm_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15);
-    if (o == BY_16) signs = _mm256_shuffle_epi8(signs, _mm256_broadcastsi128_si256(by_16));
-    if (o == BY_32) {
-        signs = _mm256_shuffle_epi8(signs, _mm256_broadcastsi128_si256(by_32));
-        signs = _mm256_permutevar8x32_epi32(signs, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
-    }
+    if (o == IN_ORDER) return bytes;
+    if (o == BY_16) return _mm256_shuffle_epi8(bytes, _mm256_broadcastsi128_si256(by_16));
+    bytes = _mm256_shuffle_epi8(bytes, _mm256_broadcastsi128_si256(by_32));
+    return _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+}
+
+/* signs: a byte for each eight elements, in their order. */
+static ALWAYS_INLINE void put_signs(__m256i signs, enum order o, struct signed512 *u) {
+    signs = ordered(signs, o);
     __m128i low = _mm256_castsi256_si128(signs), high = _mm256_extracti128_si256(signs, 1);
     u->minus[0] = _cvtu64_mask64((uint64_t)_mm_cvtsi128_si64(low));
     u->minus[1] = _cvtu64_mask64((uint64_t)_mm_extract_epi64(low, 1));
@@ -106,6 +110,64 @@ static ALWAYS_INLINE void take_iq2_s(const uint8_t *b, enum order o, struct sign
     put_points(&iq2_s_grid, i, o, u);
     put_signs(_mm256_loadu_si256((const __m256i *)(b + 34)), o, u);
     u->scale = nibble_scales(b, b + 74);
+}
+
+/* Steps of -1, 0, 1 become eight times as many, and one more, or less where the eight's byte has its top bit set. */
+static ALWAYS_INLINE void put_steps(__m256i down, enum order o, struct signed512 *u) {
+    const __m512i eights = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, -8));
+    const __m512i low = _mm512_set1_epi8(15), one = _mm512_set1_epi8(1);
+    const __m512i first = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 8, 8, 8, 8, 8, 8, 8, 8));
+    __m256i bytes = ordered(down, o);
+    __m128i half[2] = { _mm256_castsi256_si128(bytes), _mm256_extracti128_si256(bytes, 1) };
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; v++) {
+        __m128i eight = v & 1 ? _mm_unpackhi_epi64(half[v / 2], half[v / 2]) : half[v / 2];
+        __mmask64 minus = _mm512_movepi8_mask(_mm512_shuffle_epi8(_mm512_cvtepu8_epi64(eight), first));
+        __m512i w = _mm512_shuffle_epi8(eights, _mm512_and_si512(u->q[v], low));
+        w = _mm512_mask_sub_epi8(_mm512_add_epi8(w, one), minus, w, one);
+        u->minus[v] = _mm512_movepi8_mask(w);
+        u->q[v] = _mm512_abs_epi8(w);
+    }
+}
+
+/* d (2 s + 1) / 8 of sixteen numbers, or of eight. */
+static ALWAYS_INLINE __m512 odd_scales(__m512 d, __m512i s) {
+    s = _mm512_add_epi32(_mm512_add_epi32(s, s), _mm512_set1_epi32(1));
+    return _mm512_mul_ps(_mm512_mul_ps(d, _mm512_cvtepi32_ps(s)), _mm512_set1_ps(0.125f));
+}
+
+static ALWAYS_INLINE void take_iq1_s(const uint8_t *b, enum order o, struct signed512 *u) {
+    unsigned i[32];
+#pragma GCC unroll 32
+    for (int l = 0; l < 32; l++)
+        i[l] = b[2 + l] | ((unsigned)load_u16(b + 34 + 2 * (l / 4)) << 8 >> 3 * (l & 3) & 0x700);
+    put_points(&iq1_grid, i, o, u);
+    __m256i words = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(b + 34)));
+    /* The upper byte of each word four times. */
+    const __m128i upper = _mm_setr_epi8(1, 1, 1, 1, 5, 5, 5, 5, 9, 9, 9, 9, 13, 13, 13, 13);
+    put_steps(_mm256_shuffle_epi8(words, _mm256_broadcastsi128_si256(upper)), o, u);
+    __m256i s = _mm256_and_si256(_mm256_srli_epi32(words, 12), _mm256_set1_epi32(7));
+    u->scale = odd_scales(half_to_all(b), _mm512_castsi256_si512(s));
+}
+
+static ALWAYS_INLINE void take_iq1_m(const uint8_t *b, enum order o, struct signed512 *u) {
+    unsigned i[32];
+#pragma GCC unroll 32
+    for (int l = 0; l < 32; l++) i[l] = b[l] | ((unsigned)b[32 + l / 2] << (l & 1 ? 4 : 8) & 0x700);
+    put_points(&iq1_grid, i, o, u);
+    __m128i high = _mm_loadu_si128((const __m128i *)(b + 32)), even = _mm_slli_epi16(high, 4);
+    __m256i down = _mm256_castsi128_si256(_mm_unpacklo_epi8(even, high));
+    put_steps(_mm256_inserti128_si256(down, _mm_unpackhi_epi8(even, high), 1), o, u);
+    uint64_t words;
+    memcpy(&words, b + 48, 8);
+    uint16_t d = (uint16_t)((words >> 12 & 15) | (words >> 24 & 0xf0) | (words >> 36 & 0xf00) | (words >> 48 & 0xf000));
+    const __m128i fours = _mm_setr_epi8(0, 1, 0, 1, 0, 1, 0, 1, 2, 3, 2, 3, 2, 3, 2, 3);
+    __m128i w = _mm_cvtsi64_si128((int64_t)words);
+    __m256i each = _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_shuffle_epi8(w, fours)),
+                                           _mm_shuffle_epi8(_mm_srli_epi64(w, 32), fours), 1);
+    __m512i s = _mm512_cvtepu16_epi32(each);
+    s = _mm512_srlv_epi32(s, _mm512_broadcast_i32x4(_mm_setr_epi32(0, 3, 6, 9)));
+    u->scale = odd_scales(half_to_all((const uint8_t *)&d), _mm512_and_si512(s, _mm512_set1_epi32(7)));
 }
 
 /* Powers of two from eight exponents, as mxfp4_scale. */
