@@ -30,41 +30,57 @@ static ALWAYS_INLINE __m256 exp8(__m256 x) {
     return _mm256_mul_ps(y, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(e2, bias), 23)));
 }
 
-/* The first `rest` of 8 lanes (all from 8 on). */
-static ALWAYS_INLINE __m256i rest_mask(size_t rest) {
-    const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)min_u64(rest, V)), lanes);
+/* 8 numbers, or those of the mask: a masked store takes several times as long as a whole one. */
+static ALWAYS_INLINE __m256 load(const float *p, const bool all, __m256i mask) {
+    return all ? _mm256_loadu_ps(p) : _mm256_maskload_ps(p, mask);
+}
+static ALWAYS_INLINE void store(float *p, __m256 x, const bool all, __m256i mask) {
+    if (all) _mm256_storeu_ps(p, x);
+    else _mm256_maskstore_ps(p, mask, x);
+}
+
+/* The first `rest` of 8 lanes. */
+static ALWAYS_INLINE __m256i first_lanes(size_t rest) {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)rest), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+/* s becomes exp(s - max) in the lanes that count; the others of the result are 0. */
+static ALWAYS_INLINE __m256 exp_less(float *s, __m256 max, const bool all, __m256i mask) {
+    const __m256 w = exp8(_mm256_sub_ps(load(s, all, mask), max));
+    store(s, w, all, mask);
+    return all ? w : _mm256_and_ps(w, _mm256_castsi256_ps(mask));
 }
 
 float softmax_avx2(float *s, size_t n, float *max) {
-    float lanes[V], m, sum[V];
-    __m256 most = _mm256_set1_ps(-INFINITY), total = _mm256_setzero_ps();
-    for (size_t i = 0; i < n; i += V) {
-        const __m256i mask = rest_mask(n - i);
-        const __m256 x = _mm256_maskload_ps(s + i, mask);
-        most = _mm256_max_ps(most, _mm256_blendv_ps(_mm256_set1_ps(-INFINITY), x, _mm256_castsi256_ps(mask)));
-    }
+    const size_t whole = n / V * V;
+    const __m256i mask = first_lanes(n - whole);
+    float lanes[V], m;
+    __m256 most = _mm256_blendv_ps(_mm256_set1_ps(-INFINITY), _mm256_maskload_ps(s + whole, mask),
+                                   _mm256_castsi256_ps(mask));
+    for (size_t i = 0; i < whole; i += V) most = _mm256_max_ps(most, _mm256_loadu_ps(s + i));
     _mm256_storeu_ps(lanes, most);
     m = lanes[0];
     for (int i = 1; i < V; i++) m = fmaxf(m, lanes[i]);
-    for (size_t i = 0; i < n; i += V) {
-        const __m256i mask = rest_mask(n - i);
-        const __m256 x = exp8(_mm256_sub_ps(_mm256_maskload_ps(s + i, mask), _mm256_set1_ps(m)));
-        _mm256_maskstore_ps(s + i, mask, x);
-        total = _mm256_add_ps(total, _mm256_and_ps(x, _mm256_castsi256_ps(mask)));
-    }
-    _mm256_storeu_ps(sum, total);
     *max = m;
-    return ((sum[0] + sum[4]) + (sum[1] + sum[5])) + ((sum[2] + sum[6]) + (sum[3] + sum[7]));
+    most = _mm256_set1_ps(m);
+    __m256 sum = _mm256_setzero_ps();
+    for (size_t i = 0; i < whole; i += V) sum = _mm256_add_ps(sum, exp_less(s + i, most, true, mask));
+    if (whole < n) sum = _mm256_add_ps(sum, exp_less(s + whole, most, false, mask));
+    _mm256_storeu_ps(lanes, sum);
+    return ((lanes[0] + lanes[4]) + (lanes[1] + lanes[5])) + ((lanes[2] + lanes[6]) + (lanes[3] + lanes[7]));
+}
+
+static ALWAYS_INLINE void silu_mul(const float *gate, const float *up, float *out, const bool all, __m256i mask) {
+    const __m256 g = load(gate, all, mask), e = exp8(_mm256_sub_ps(_mm256_setzero_ps(), g));
+    const __m256 below = _mm256_add_ps(_mm256_set1_ps(1.0f), e);
+    store(out, _mm256_mul_ps(_mm256_div_ps(g, below), load(up, all, mask)), all, mask);
 }
 
 void silu_mul_avx2(const float *gate, const float *up, float *out, size_t n) {
-    for (size_t i = 0; i < n; i += V) {
-        const __m256i mask = rest_mask(n - i);
-        const __m256 g = _mm256_maskload_ps(gate + i, mask), u = _mm256_maskload_ps(up + i, mask);
-        const __m256 below = _mm256_add_ps(_mm256_set1_ps(1.0f), exp8(_mm256_sub_ps(_mm256_setzero_ps(), g)));
-        _mm256_maskstore_ps(out + i, mask, _mm256_mul_ps(_mm256_div_ps(g, below), u));
-    }
+    const __m256i mask = first_lanes(n % V);
+    size_t i = 0;
+    for (; i + V <= n; i += V) silu_mul(gate + i, up + i, out + i, true, mask);
+    if (i < n) silu_mul(gate + i, up + i, out + i, false, mask);
 }
 
 void blend_avx2(float *acc, float a, const float *x, float b, size_t n) {

@@ -24,29 +24,45 @@ static ALWAYS_INLINE __m512 exp16(__m512 x) {
     return _mm512_scalef_ps(y, n);
 }
 
-static ALWAYS_INLINE __mmask16 rest_mask(size_t rest) { return (__mmask16)(rest < V ? (1u << rest) - 1 : 0xffff); }
+/* 16 numbers, or those of the mask: a masked store takes several times as long as a whole one. */
+static ALWAYS_INLINE __m512 load(const float *p, const bool all, __mmask16 mask) {
+    return all ? _mm512_loadu_ps(p) : _mm512_maskz_loadu_ps(mask, p);
+}
+static ALWAYS_INLINE void store(float *p, __m512 x, const bool all, __mmask16 mask) {
+    if (all) _mm512_storeu_ps(p, x);
+    else _mm512_mask_storeu_ps(p, mask, x);
+}
+
+/* The first rest of 16 lanes, rest below 16. */
+static ALWAYS_INLINE __mmask16 first_lanes(size_t rest) { return (__mmask16)((1u << rest) - 1); }
+
+/* s becomes exp(s - max) in the lanes that count; the others of the result are 0. */
+static ALWAYS_INLINE __m512 exp_less(float *s, __m512 max, const bool all, __mmask16 mask) {
+    const __m512 w = exp16(_mm512_sub_ps(load(s, all, mask), max));
+    store(s, w, all, mask);
+    return all ? w : _mm512_maskz_mov_ps(mask, w);
+}
 
 float softmax_avx512(float *s, size_t n, float *max) {
-    const __m512 lowest = _mm512_set1_ps(-INFINITY);
-    __m512 most = lowest, sum = _mm512_setzero_ps();
-    for (size_t i = 0; i < n; i += V) most = _mm512_max_ps(most, _mm512_mask_loadu_ps(lowest, rest_mask(n - i), s + i));
+    const size_t whole = n / V * V;
+    const __mmask16 mask = first_lanes(n - whole);
+    __m512 most = _mm512_mask_loadu_ps(_mm512_set1_ps(-INFINITY), mask, s + whole), sum = _mm512_setzero_ps();
+    for (size_t i = 0; i < whole; i += V) most = _mm512_max_ps(most, _mm512_loadu_ps(s + i));
     *max = _mm512_reduce_max_ps(most);
     most = _mm512_set1_ps(*max);
-    for (size_t i = 0; i < n; i += V) {
-        const __mmask16 mask = rest_mask(n - i);
-        const __m512 w = _mm512_maskz_mov_ps(mask, exp16(_mm512_sub_ps(_mm512_maskz_loadu_ps(mask, s + i), most)));
-        _mm512_mask_storeu_ps(s + i, mask, w);
-        sum = _mm512_add_ps(sum, w);
-    }
+    for (size_t i = 0; i < whole; i += V) sum = _mm512_add_ps(sum, exp_less(s + i, most, true, 0));
+    if (mask) sum = _mm512_add_ps(sum, exp_less(s + whole, most, false, mask));
     return _mm512_reduce_add_ps(sum);
 }
 
+static ALWAYS_INLINE void silu_mul(const float *gate, const float *up, float *out, const bool all, __mmask16 mask) {
+    const __m512 g = load(gate, all, mask), e = exp16(_mm512_sub_ps(_mm512_setzero_ps(), g));
+    const __m512 below = _mm512_add_ps(_mm512_set1_ps(1.0f), e);
+    store(out, _mm512_mul_ps(_mm512_div_ps(g, below), load(up, all, mask)), all, mask);
+}
+
 void silu_mul_avx512(const float *gate, const float *up, float *out, size_t n) {
-    const __m512 one = _mm512_set1_ps(1.0f);
-    for (size_t i = 0; i < n; i += V) {
-        const __mmask16 mask = rest_mask(n - i);
-        const __m512 g = _mm512_maskz_loadu_ps(mask, gate + i), u = _mm512_maskz_loadu_ps(mask, up + i);
-        const __m512 e = exp16(_mm512_sub_ps(_mm512_setzero_ps(), g));
-        _mm512_mask_storeu_ps(out + i, mask, _mm512_mul_ps(_mm512_div_ps(g, _mm512_add_ps(one, e)), u));
-    }
+    size_t i = 0;
+    for (; i + V <= n; i += V) silu_mul(gate + i, up + i, out + i, true, 0);
+    if (i < n) silu_mul(gate + i, up + i, out + i, false, first_lanes(n - i));
 }
