@@ -176,6 +176,20 @@ static void arrange_for(const struct body *b, const struct x_unit *x, size_t n, 
     for (size_t i = 0; k.arrange[b->type] && i < n; i++) k.arrange[b->type](&out[i]);
 }
 
+/* A token's results are the same bits whatever other tokens are in the pass. x, out: what j was given and gave. */
+static void check_token_alone(const struct body *b, const struct rows_job *j, const struct x_unit *x, unsigned t,
+                              const float *out) {
+    struct x_unit alone[5];
+    float row[16];
+    struct rows_job one = *j;
+    for (size_t u = 0; u < div_up(j->n_in, UNIT); u++) alone[u] = x[u * j->n_tok + t];
+    one.x = alone;
+    one.n_tok = 1;
+    one.out = row;
+    ((rows_fn *)b->fn)(&one);
+    assert_memory_equal(row, out + t * j->out_stride, j->n_rows * sizeof *row);
+}
+
 void check_rows(const struct body *b) {
     rows_fn *f = (rows_fn *)b->fn;
     bool is_float = qtype_is_float(b->type);
@@ -205,6 +219,7 @@ void check_rows(const struct body *b) {
         arrange_for(b, x8, n_units * n_tok, arranged);
         for (size_t i = 0; i < ARRAY_LEN(out); i++) out[i] = 77;
         f(&j);
+        for (unsigned t = 0; !is_float && t < n_tok; t++) check_token_alone(b, &j, arranged, t, out);
         for (unsigned t = 0; t < ROWS_TOKENS; t++)
             for (size_t r = 0; r < 16; r++) {
                 double want = 0, magnitude = 0, got = out[t * 16 + r];
