@@ -5,6 +5,7 @@
 #include "backend/cpu/arm/transpose_neon.h"
 #include "backend/cpu/kern.h"
 #include "base/num.h"
+#include "qtype/codec.h"
 
 enum { V = 4, STEP = 4 /* vectors, each with a sum of its own, so that additions need not wait for one another */ };
 
@@ -138,3 +139,15 @@ FLOAT_ROWS(bf16, 2)
 
 WIDEN(f16)
 WIDEN(bf16)
+
+void widen_q8_0_neon(const void *w, float *out, size_t n) {
+    const uint8_t *b = w;
+    for (size_t i = 0; i < n; i += 32, b += 34) {
+        const float32x4_t scale = vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(load_u16(b))));
+        for (size_t k = 0; k < 32; k += 2 * V) {
+            const int16x8_t codes = vmovl_s8(vld1_s8((const int8_t *)b + 2 + k));
+            vst1q_f32(out + i + k, vmulq_f32(scale, vcvtq_f32_s32(vmovl_s16(vget_low_s16(codes)))));
+            vst1q_f32(out + i + k + V, vmulq_f32(scale, vcvtq_f32_s32(vmovl_high_s16(codes))));
+        }
+    }
+}

@@ -1,6 +1,6 @@
 /* Unpacking panels of 16 rows of stored weights: four rows at a time, beside one another, then interleaved. */
 #include "backend/cpu/arm/transpose_neon.h"
-#include "backend/cpu/arm/unpack_neon.h"
+#include "backend/cpu/arm/unpack_grid_neon.h"
 
 /* A vector of each of four rows: its four columns to out, PANEL_ROWS dwords apart. */
 static ALWAYS_INLINE void interleave4(uint32x4_t r0, uint32x4_t r1, uint32x4_t r2, uint32x4_t r3, void *out) {
@@ -35,3 +35,4 @@ static void interleave_rows(const struct unit_neon u[4], const struct int8_form 
     }
 
 UNIT_CODECS(PANEL_NEON)
+GRID_CODECS(PANEL_NEON)
