@@ -10,14 +10,19 @@
 
 enum { V = 8, SUMS = 8 /* accumulators of a block of dots */, MIX_VECTORS = 4 /* of a row at a time */, ASK_ROWS = 4 };
 
-static ALWAYS_INLINE __m256 load(const uint8_t *row, size_t i, const enum qtype type) {
+/* The scale of a Q8_0 block, a half before its 32 bytes, which holds number i of a row. */
+static ALWAYS_INLINE __m256 scale_of(const uint8_t *row, size_t i) {
+    short half;
+    memcpy(&half, row + i / 32 * 34, sizeof half);
+    return _mm256_cvtph_ps(_mm_set1_epi16(half));
+}
+
+/* scale: with Q8_0 alone. */
+static ALWAYS_INLINE __m256 load(const uint8_t *row, size_t i, const enum qtype type, __m256 scale) {
     if (type == QTYPE_F32) return _mm256_loadu_ps((const float *)(const void *)row + i);
     if (type == QTYPE_F16) return _mm256_cvtph_ps(_mm_loadu_si128((const void *)(row + 2 * i)));
-    const uint8_t *block = row + i / 32 * 34; /* of Q8_0: a half, the scale, and 32 bytes */
-    short half;
-    memcpy(&half, block, sizeof half);
-    const __m256i codes = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)(block + 2 + i % 32)));
-    return _mm256_mul_ps(_mm256_cvtph_ps(_mm_set1_epi16(half)), _mm256_cvtepi32_ps(codes));
+    const __m128i codes = _mm_loadl_epi64((const void *)(row + i / 32 * 34 + 2 + i % 32));
+    return _mm256_mul_ps(scale, _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(codes)));
 }
 /* Not of Q8_0, whose rows are whole blocks. */
 static ALWAYS_INLINE float load_one(const uint8_t *row, size_t i, const enum qtype type) {
@@ -45,7 +50,7 @@ static ALWAYS_INLINE void dot_block(const struct attn_job *j, size_t x0, size_t 
     const unsigned n_r = SUMS / n_x;
     const uint8_t *rows[SUMS];
     const float *x[2];
-    __m256 acc[SUMS];
+    __m256 acc[SUMS], scale[SUMS];
     float sums[SUMS];
 #pragma GCC unroll 8
     for (unsigned r = 0; r < n_r; r++)
@@ -53,15 +58,19 @@ static ALWAYS_INLINE void dot_block(const struct attn_job *j, size_t x0, size_t 
 #pragma GCC unroll 2
     for (unsigned i = 0; i < n_x; i++) x[i] = j->x + (x0 + i) * j->x_stride;
 #pragma GCC unroll 8
-    for (unsigned i = 0; i < SUMS; i++) acc[i] = _mm256_setzero_ps();
+    for (unsigned i = 0; i < SUMS; i++) acc[i] = scale[i] = _mm256_setzero_ps();
     size_t k = 0;
     for (; k + V <= j->n; k += V) {
+        if (type == QTYPE_Q8_0 && k % 32 == 0) {
+#pragma GCC unroll 8
+            for (unsigned r = 0; r < n_r; r++) scale[r] = scale_of(rows[r], k);
+        }
         __m256 q[2];
 #pragma GCC unroll 2
         for (unsigned i = 0; i < n_x; i++) q[i] = _mm256_loadu_ps(x[i] + k);
 #pragma GCC unroll 8
         for (unsigned r = 0; r < n_r; r++) {
-            __m256 row = load(rows[r], k, type);
+            __m256 row = load(rows[r], k, type, scale[r]);
 #pragma GCC unroll 2
             for (unsigned i = 0; i < n_x; i++) acc[i * n_r + r] = _mm256_fmadd_ps(q[i], row, acc[i * n_r + r]);
         }
@@ -114,12 +123,13 @@ static ALWAYS_INLINE void mix_block(const struct attn_job *j, size_t x0, size_t 
         const size_t end = min_u64(r + ASK_ROWS, j->n_rows);
         if (x0 == 0 && k == 0) attn_ask_next(j, r, end - r);
         for (; r < end; r++, row += j->row_bytes) {
-            __m256 w[2];
+            __m256 w[2], scale = _mm256_setzero_ps();
 #pragma GCC unroll 2
             for (unsigned i = 0; i < n_x; i++) w[i] = _mm256_set1_ps(s[i * j->s_stride + r]);
 #pragma GCC unroll 4
             for (unsigned v = 0; v < n_v; v++) {
-                __m256 number = load(row, k + v * V, type);
+                if (type == QTYPE_Q8_0 && v == 0) scale = scale_of(row, k);
+                __m256 number = load(row, k + v * V, type, scale);
 #pragma GCC unroll 2
                 for (unsigned i = 0; i < n_x; i++) acc[i][v] = _mm256_fmadd_ps(w[i], number, acc[i][v]);
             }

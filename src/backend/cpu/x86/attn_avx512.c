@@ -15,33 +15,32 @@ enum {
     ASK_ROWS = 4,
 };
 
-/* The bytes of number i of a row, and of the scale of its block. */
-static ALWAYS_INLINE const uint8_t *number_at(const uint8_t *row, size_t i, const enum qtype type) {
-    if (type == QTYPE_Q8_0) return row + i / 32 * 34 + 2 + i % 32;
-    return row + i * (type == QTYPE_F16 ? 2 : 4);
-}
+/* Rows of Q8_0 are whole blocks of 32: a half, the scale, and 32 bytes. Its scale is loaded once a block. */
 static ALWAYS_INLINE short scale_at(const uint8_t *row, size_t i) {
     short half;
     memcpy(&half, row + i / 32 * 34, sizeof half);
     return half;
 }
+static ALWAYS_INLINE const uint8_t *number_at(const uint8_t *row, size_t i, const enum qtype type) {
+    if (type == QTYPE_Q8_0) return row + i / 32 * 34 + 2 + i % 32;
+    return row + i * (type == QTYPE_F16 ? 2 : 4);
+}
 
-/* D numbers of a row, or those of the mask; of Q8_0 always all, as its rows are whole blocks. */
-static ALWAYS_INLINE __m256 load_d(const uint8_t *row, size_t i, const enum qtype type, const bool all, __mmask8 mask) {
+/* D numbers of a row, or those of the mask; scale and no mask with Q8_0 alone. */
+static ALWAYS_INLINE __m256 load_d(const uint8_t *row, size_t i, const enum qtype type, const bool all, __mmask8 mask,
+                                   __m256 scale) {
     const void *p = number_at(row, i, type);
     if (type == QTYPE_F32) return all ? _mm256_loadu_ps(p) : _mm256_maskz_loadu_ps(mask, p);
     if (type == QTYPE_F16) return _mm256_cvtph_ps(all ? _mm_loadu_si128(p) : _mm_maskz_loadu_epi16(mask, p));
-    const __m256 scale = _mm256_cvtph_ps(_mm_set1_epi16(scale_at(row, i)));
     return _mm256_mul_ps(scale, _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p))));
 }
 
 /* V numbers of a row, likewise. */
-static ALWAYS_INLINE __m512 load_v(const uint8_t *row, size_t i, const enum qtype type, const bool all,
-                                   __mmask16 mask) {
+static ALWAYS_INLINE __m512 load_v(const uint8_t *row, size_t i, const enum qtype type, const bool all, __mmask16 mask,
+                                   __m512 scale) {
     const void *p = number_at(row, i, type);
     if (type == QTYPE_F32) return all ? _mm512_loadu_ps(p) : _mm512_maskz_loadu_ps(mask, p);
     if (type == QTYPE_F16) return _mm512_cvtph_ps(all ? _mm256_loadu_si256(p) : _mm256_maskz_loadu_epi16(mask, p));
-    const __m512 scale = _mm512_cvtph_ps(_mm256_set1_epi16(scale_at(row, i)));
     return _mm512_mul_ps(scale, _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p))));
 }
 
@@ -83,22 +82,26 @@ static ALWAYS_INLINE void dot_block(const struct attn_job *j, size_t x0, size_t 
     const unsigned n_r = SUMS / n_x;
     const uint8_t *rows[SUMS];
     const float *x[4];
-    __m256 acc[SUMS];
+    __m256 acc[SUMS], scale[SUMS];
 #pragma GCC unroll 16
     for (unsigned r = 0; r < n_r; r++)
         rows[r] = (const uint8_t *)j->rows + (whole || r0 + r < j->n_rows ? r0 + r : j->n_rows - 1) * j->row_bytes;
 #pragma GCC unroll 4
     for (unsigned i = 0; i < n_x; i++) x[i] = j->x + (whole || x0 + i < j->n_x ? x0 + i : j->n_x - 1) * j->x_stride;
 #pragma GCC unroll 16
-    for (unsigned i = 0; i < SUMS; i++) acc[i] = _mm256_setzero_ps();
+    for (unsigned i = 0; i < SUMS; i++) acc[i] = scale[i] = _mm256_setzero_ps();
     size_t k = 0;
     for (; k + D <= j->n; k += D) {
+        if (type == QTYPE_Q8_0 && k % 32 == 0) {
+#pragma GCC unroll 16
+            for (unsigned r = 0; r < n_r; r++) scale[r] = _mm256_cvtph_ps(_mm_set1_epi16(scale_at(rows[r], k)));
+        }
         __m256 q[4];
 #pragma GCC unroll 4
         for (unsigned i = 0; i < n_x; i++) q[i] = _mm256_loadu_ps(x[i] + k);
 #pragma GCC unroll 16
         for (unsigned r = 0; r < n_r; r++) {
-            __m256 row = load_d(rows[r], k, type, true, 0);
+            __m256 row = load_d(rows[r], k, type, true, 0, scale[r]);
 #pragma GCC unroll 4
             for (unsigned i = 0; i < n_x; i++) acc[i * n_r + r] = _mm256_fmadd_ps(q[i], row, acc[i * n_r + r]);
         }
@@ -107,7 +110,7 @@ static ALWAYS_INLINE void dot_block(const struct attn_job *j, size_t x0, size_t 
         const __mmask8 mask = (__mmask8)((1u << (j->n - k)) - 1);
 #pragma GCC unroll 16
         for (unsigned r = 0; r < n_r; r++) {
-            __m256 row = load_d(rows[r], k, type, false, mask);
+            __m256 row = load_d(rows[r], k, type, false, mask, scale[r]);
 #pragma GCC unroll 4
             for (unsigned i = 0; i < n_x; i++)
                 acc[i * n_r + r] = _mm256_fmadd_ps(_mm256_maskz_loadu_ps(mask, x[i] + k), row, acc[i * n_r + r]);
@@ -165,12 +168,14 @@ static ALWAYS_INLINE void mix_block(const struct attn_job *j, size_t x0, size_t 
         const size_t end = r + ASK_ROWS < j->n_rows ? r + ASK_ROWS : j->n_rows;
         if (x0 == 0 && k == 0) attn_ask_next(j, r, end - r);
         for (; r < end; r++, row += j->row_bytes) {
-            __m512 w[4];
+            __m512 w[4], scale = _mm512_setzero_ps();
 #pragma GCC unroll 4
             for (unsigned i = 0; i < n_x; i++) w[i] = _mm512_set1_ps(s[i * j->s_stride + r]);
 #pragma GCC unroll 4
             for (unsigned v = 0; v < n_v; v++) {
-                __m512 number = load_v(row, k + v * V, type, whole, mask);
+                if (type == QTYPE_Q8_0 && v % 2 == 0)
+                    scale = _mm512_cvtph_ps(_mm256_set1_epi16(scale_at(row, k + v * V)));
+                __m512 number = load_v(row, k + v * V, type, whole, mask, scale);
 #pragma GCC unroll 4
                 for (unsigned i = 0; i < n_x; i++) acc[i][v] = _mm512_fmadd_ps(w[i], number, acc[i][v]);
             }
