@@ -163,6 +163,7 @@ static ALWAYS_INLINE int point_of_row(const struct halves *low, const struct hal
 static ALWAYS_INLINE void search_points(const struct tile *t, const float *scale, struct lane_costs *out,
                                         struct lane_points *points, const struct grid_type *k) {
     const int kinds = k->rule == SIGNS_EVEN ? 2 : 1;
+    *out = (struct lane_costs){ 0 }; /* what the type has no lanes or variants for costs nothing */
     for (int b = 0; b < k->lanes; b += WIDE * VEC)
         for (int variant = 0; variant <= has_shift(k); variant++) {
             const float shift = has_shift(k) ? variant ? -0.125f : 0.125f : 0;
@@ -263,7 +264,7 @@ static ALWAYS_INLINE void choose_points(const struct weights *w, const float *su
                                         const struct grid_type *k) {
     float scale[MAX_GROUPS];
     struct lane_costs c;
-    struct lane_points p;
+    struct lane_points p = { 0 };
     const int per_set = k->lanes / SETS;
     spread(sub_scale, scale, k);
     search_points(&w->t, scale, &c, &p, k);
@@ -290,6 +291,8 @@ static ALWAYS_INLINE void choose_points(const struct weights *w, const float *su
 static ALWAYS_INLINE void load_weights(struct weights *w, const float *x, const float *weight,
                                        const struct grid_type *k) {
     tile_load(&w->t, x, weight, TILE, k->lanes);
+    memset(w->sign, 0, sizeof w->sign);
+    memset(w->odd, 0, sizeof w->odd);
     if (has_shift(k)) return;
     for (int set = 0; set < SETS; set++) {
         unsigned signs = 0, minus = 0;
@@ -339,7 +342,7 @@ static ALWAYS_INLINE void rms_of(const float *x, const float *weight, float *rms
 static ALWAYS_INLINE void rough_scales(const struct weights *w, const float *rms, float *out,
                                        const struct grid_type *k) {
     const int lanes = k->lanes / k->subs;
-    float trial[MAX_LANES], least[MAX_LANES], scale[MAX_GROUPS], cost[MAX_GROUPS];
+    float trial[MAX_LANES] = { 0 }, least[MAX_LANES], scale[MAX_GROUPS], cost[MAX_GROUPS];
     for (int s = 0; s < k->subs; s++) {
         trial[s] = out[s] = rms[s] * k->from;
         least[s] = INFINITY;
@@ -361,7 +364,7 @@ static ALWAYS_INLINE void rough_scales(const struct weights *w, const float *rms
 static ALWAYS_INLINE void fit_subs(const struct weights *w, const float *x, const float *weight, struct fit *f,
                                    const struct grid_type *k) {
     enum { BELOW = 2, ABOVE = 5 };
-    float rms[MAX_LANES], first[MAX_LANES], trial[MAX_LANES], cost[MAX_LANES], best[MAX_LANES];
+    float rms[MAX_LANES], first[MAX_LANES], trial[MAX_LANES] = { 0 }, cost[MAX_LANES], best[MAX_LANES];
     rms_of(x, weight, rms, k);
     rough_scales(w, rms, first, k);
     for (int s = 0; s < k->subs; s++) {
@@ -416,7 +419,7 @@ static ALWAYS_INLINE struct choice choose_d(const struct fit *f, const struct gr
 /* Each sub-block takes the best of s - radius .. s + radius at this d, the first of equals. */
 static ALWAYS_INLINE void best_neighbours(const struct weights *w, struct choice *c, int radius,
                                           const struct grid_type *k) {
-    float least_cost[MAX_LANES], at[MAX_LANES], trial[MAX_LANES], scale[MAX_LANES], cost[MAX_LANES];
+    float least_cost[MAX_LANES], at[MAX_LANES], trial[MAX_LANES], scale[MAX_LANES] = { 0 }, cost[MAX_LANES];
     for (int s = 0; s < k->subs; s++) least_cost[s] = INFINITY, at[s] = c->s[s];
     for (int step = -radius; step <= radius; step++) {
         for (int s = 0; s < k->subs; s++) {
@@ -434,7 +437,7 @@ static ALWAYS_INLINE void best_neighbours(const struct weights *w, struct choice
 /* The points that d and s give, and the least-squares d for them. */
 static ALWAYS_INLINE float refitted_d(const struct weights *w, const struct choice *c, struct chosen *out,
                                       const struct grid_type *k) {
-    float scale[MAX_LANES], num = 0, den = 0;
+    float scale[MAX_LANES] = { 0 }, num = 0, den = 0;
     for (int s = 0; s < k->subs; s++) scale[s] = c->d * (k->unit * (c->s[s] + 0.5f));
     choose_points(w, scale, out, k);
     for (int s = 0; s < k->subs; s++) {

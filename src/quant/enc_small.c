@@ -100,10 +100,11 @@ static void fp4_search(const struct tile *t, float *down) {
     for (int b = 0; b < LANES; b += VEC) {
         vec least = vec_all(INFINITY), at = vec_all(0), cut = at;
         float unit = 1;
-        for (int i = 0; i <= DOWN + 1 && !vec_every_above(cut, least); i++, unit /= 2) {
+        for (int i = 0; i <= DOWN + 1 && !vec_every_above(cut, least); i++) {
             vec e = fp4_errors(t, b, unit, &cut), better = vec_above(least, e);
             least = vec_pick(better, e, least);
             at = vec_pick(better, vec_all((float)i), at);
+            unit /= 2;
         }
         vec_store(down + b, at);
     }

@@ -11,10 +11,11 @@
 
 struct sym_type {
     int lanes;             /* sub-blocks in a tile of 256 */
-    bool iq4;              /* levels of iq4_levels; else the integers lo..hi */
+    bool iq4;              /* IQ4's levels; else the integers lo..hi */
     float lo, hi;          /* the levels' ends */
     float bias;            /* code of level 0, types whose levels are integers */
-    float from, to, step;  /* candidates: the extreme weight at from..to levels on either side */
+    float from, step;      /* candidates: the extreme weight at so many levels on either side, */
+    int tries;             /* from + i step for i < tries */
     float scale_lo, scale_hi; /* range of s; both 0 where every block has its own half */
     uint8_t scale_bias;
     int radius;            /* how far from the first guess s is searched */
@@ -22,13 +23,20 @@ struct sym_type {
     block_pack *pack;
 };
 
+/* The middles between the levels of IQ4, constants of the format. */
+static const float iq4_middles[15] = { -115.5f, -93.5f, -74, -57, -42, -28.5f, -16, -4.5f, 7, 19, 31.5f, 45.5f, 61, 79,
+                                       101 };
+
 /* The level nearest to t. */
 static ALWAYS_INLINE vec level(vec t, const struct sym_type *k) {
-    /* The levels of IQ4 and the middles between them, constants of the format. */
     static const float levels[16] = { -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113 };
-    static const float middles[15] = { -115.5f, -93.5f, -74, -57, -42, -28.5f, -16, -4.5f, 7, 19, 31.5f, 45.5f, 61, 79,
-                                       101 };
-    return k->iq4 ? vec_stairs(t, middles, levels) : vec_nearest(vec_clamp(t, k->lo, k->hi));
+    return k->iq4 ? vec_stairs(t, iq4_middles, levels) : vec_nearest(vec_clamp(t, k->lo, k->hi));
+}
+
+/* Its code, less the bias. */
+static ALWAYS_INLINE vec code_of(vec t, const struct sym_type *k) {
+    static const float codes[16] = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15 };
+    return k->iq4 ? vec_stairs(t, iq4_middles, codes) : level(t, k);
 }
 
 struct vec_sums { vec xv, vv; };
@@ -81,8 +89,11 @@ static ALWAYS_INLINE void fit_lanes(const struct tile *t, struct fit *out, const
             end = vec_pick(vec_above(vec_abs(x), vec_abs(end)), x, end);
         }
         end = vec_inverse(end);
-        for (float at = k->from; at < k->to; at += k->step)
-            for (int sign = -1; sign <= 1; sign += 2) try_inverse(t, b, end * ((float)sign * at), &f, k);
+        for (int i = 0; i < k->tries; i++) {
+            float at = k->from + (float)i * k->step;
+            try_inverse(t, b, end * -at, &f, k);
+            try_inverse(t, b, end * at, &f, k);
+        }
         for (int round = 0; round < 3; round++) try_inverse(t, b, vec_inverse(f.scale), &f, k);
         vec_store(out->scale + b, f.scale);
         vec_store(out->xv + b, f.sums.xv);
@@ -157,14 +168,7 @@ static ALWAYS_INLINE void codes_of(const struct tile *t, const float *scale, uin
     float v[TILE];
     for (int b = 0; b < k->lanes; b += VEC) {
         vec inv = vec_inverse(vec_load(scale + b));
-        for (int j = b; j < TILE; j += k->lanes) vec_store(v + j, level(vec_load(t->x + j) * inv, k));
-    }
-    if (k->iq4) {
-        for (int i = 0; i < TILE; i++) {
-            int code = 0;
-            for (int l = 1; l < 16; l++) code += v[i] >= iq4_levels[l];
-            v[i] = (float)code;
-        }
+        for (int j = b; j < TILE; j += k->lanes) vec_store(v + j, code_of(vec_load(t->x + j) * inv, k));
     }
     tile_codes(v, k->bias, k->lanes, q);
 }
@@ -232,17 +236,17 @@ static ALWAYS_INLINE void search_single(const float *x, const float *w, uint8_t 
         static const struct sym_type type = { __VA_ARGS__, .pack = pack_##codec };       \
         rule(x, w, out, n, &type);                                                       \
     }
-SEARCH(q4_0, search_single, .lanes = 8, .lo = -8, .hi = 7, .bias = 8, .from = 6.5f, .to = 10, .step = 0.25f,
+SEARCH(q4_0, search_single, .lanes = 8, .lo = -8, .hi = 7, .bias = 8, .from = 6.5f, .step = 0.25f, .tries = 14,
        .block_bytes = 18)
-SEARCH(q5_0, search_single, .lanes = 8, .lo = -16, .hi = 15, .bias = 16, .from = 14, .to = 18, .step = 0.25f,
+SEARCH(q5_0, search_single, .lanes = 8, .lo = -16, .hi = 15, .bias = 16, .from = 14, .step = 0.25f, .tries = 16,
        .block_bytes = 22)
-SEARCH(q8_0, search_single, .lanes = 8, .lo = -127, .hi = 127, .bias = 128, .from = 125, .to = 129, .step = 0.5f,
+SEARCH(q8_0, search_single, .lanes = 8, .lo = -127, .hi = 127, .bias = 128, .from = 125, .step = 0.5f, .tries = 8,
        .block_bytes = 34)
-SEARCH(iq4_nl, search_single, .lanes = 8, .iq4 = true, .lo = -127, .hi = 113, .from = 100, .to = 160, .step = 4,
+SEARCH(iq4_nl, search_single, .lanes = 8, .iq4 = true, .lo = -127, .hi = 113, .from = 100, .step = 4, .tries = 15,
        .block_bytes = 18)
-SEARCH(q3_k, search_super, .lanes = 16, .lo = -4, .hi = 3, .bias = 4, .from = 2.6f, .to = 5.6f, .step = 0.15f,
+SEARCH(q3_k, search_super, .lanes = 16, .lo = -4, .hi = 3, .bias = 4, .from = 2.6f, .step = 0.15f, .tries = 20,
        .scale_lo = -32, .scale_hi = 31, .scale_bias = 32, .radius = 2, .block_bytes = 110)
-SEARCH(q6_k, search_super, .lanes = 16, .lo = -32, .hi = 31, .bias = 32, .from = 29, .to = 35, .step = 0.25f,
+SEARCH(q6_k, search_super, .lanes = 16, .lo = -32, .hi = 31, .bias = 32, .from = 29, .step = 0.25f, .tries = 24,
        .scale_lo = -128, .scale_hi = 127, .scale_bias = 128, .radius = 10, .block_bytes = 210)
-SEARCH(iq4_xs, search_super, .lanes = 8, .iq4 = true, .lo = -127, .hi = 113, .from = 100, .to = 160, .step = 4,
+SEARCH(iq4_xs, search_super, .lanes = 8, .iq4 = true, .lo = -127, .hi = 113, .from = 100, .step = 4, .tries = 15,
        .scale_lo = -32, .scale_hi = 31, .scale_bias = 32, .radius = 1, .block_bytes = 136)

@@ -166,7 +166,7 @@ static enum err_code alloc_copies(struct probe *p, struct err *e) {
     const struct calib_tokens *c = &p->k->tokens;
     uint64_t taken = (uint64_t)c->rows * c->length * p->k->en->model->hp.n_embd * sizeof(float);
     uint64_t bytes = p->k->o->probe_bytes ? p->k->o->probe_bytes : taken > COPY_BYTES ? taken : COPY_BYTES;
-    uint64_t n = bytes / (p->states * sizeof(float));
+    uint64_t n = p->states ? bytes / sizeof(float) / p->states : 0;
     if (n < ARRAY_LEN(probe_bpw)) n = ARRAY_LEN(probe_bpw); /* a tensor's probes share a wave */
     p->max_copies = n < p->n_jobs ? n : p->n_jobs;
     p->copies = NEW_ARRAY(struct copy, p->max_copies);
@@ -186,6 +186,7 @@ static enum err_code probe_open(struct probe *p, struct err *e) {
     p->row = (size_t)p->length * m->hp.n_embd;
     p->states = p->rows * p->row;
     TRY(make_jobs(p, e));
+    TRY(alloc_copies(p, e));
     uint64_t largest = 0, bytes = 0;
     for (size_t i = 0; i < p->n_jobs; i++) {
         const struct weight *w = p->k->weights[p->jobs[i].tensor];
@@ -204,7 +205,6 @@ static enum err_code probe_open(struct probe *p, struct err *e) {
         !p->kld)
         return err_no_memory(e, largest + p->states * sizeof *p->ref);
     take_ids(p);
-    TRY(alloc_copies(p, e));
     TRY(block_open(p->k->en, p->length, &p->blocks, e));
     TRY(block_open(p->k->en, p->head_length, &p->head, e));
     return block_open(p->k->en, p->head_length, &p->other_head, e);
