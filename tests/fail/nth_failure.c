@@ -5,7 +5,9 @@
  *
  * The linker puts this file's functions between the program and the C library (--wrap), so calls that other libraries
  * make are not counted. Arguments: "every", or the largest number of places to try in each scenario, spread evenly, and
- * a model's directory to take instead of the one that is made here. */
+ * a model's directory to take instead of the one that is made here. There trying every type takes many seconds: it is
+ * made to fail at a few places, and what else measuring and writing do with the model in its smallest type, which has
+ * no other to try. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -132,7 +134,7 @@ int __wrap_fsync(int fd) {
 /* --- Places --- */
 
 static char scratch[] = "/tmp/snug-nth-XXXXXX";
-static struct { char dir[512], gguf[64], out[64], out_dir[64]; } at;
+static struct { char dir[512], gguf[64], small[64], out[64], out_dir[64]; } at;
 
 static void remove_all(const char *path) {
     char **names;
@@ -156,7 +158,7 @@ static void remove_outputs(void) {
     if (os_list_dir(scratch, &names, &n, NULL)) abort();
     for (size_t i = 0; i < n; i++) {
         char *path = os_path_join(scratch, names[i]);
-        if (strcmp(path, at.dir) && strcmp(path, at.gguf)) remove_all(path);
+        if (strcmp(path, at.dir) && strcmp(path, at.gguf) && strcmp(path, at.small)) remove_all(path);
         mem_free(path);
         mem_free(names[i]);
     }
@@ -215,19 +217,29 @@ static int generate_dir(uint64_t *result, struct snug_error *e) { return generat
 static int generate_gguf(uint64_t *result, struct snug_error *e) { return generate_from(at.gguf, 1, result, e); }
 static int generate_threads(uint64_t *result, struct snug_error *e) { return generate_from(at.gguf, 2, result, e); }
 
-static int quantize_with(unsigned threads, bool recipe, struct snug_error *e) {
-    struct snug_quantize_options o = { .model = at.gguf, .out = at.out, .bits_per_weight = recipe ? 0 : 9,
-                                       .type = recipe ? "Q4_0" : NULL, .pure = recipe, .calib_rows = 1,
-                                       .calib_length = 8, .threads = threads };
+/* To a size, or by a recipe where one is named. */
+static int quantize_from(const char *model, const char *out, unsigned threads, const char *recipe,
+                         struct snug_error *e) {
+    struct snug_quantize_options o = { .model = model, .out = out, .bits_per_weight = recipe ? 0 : 9, .type = recipe,
+                                       .pure = recipe, .calib_rows = 1, .calib_length = 8, .threads = threads };
     struct snug_quantize_result r;
     int rc = snug_quantize(&o, &r, e);
     if (!rc) snug_quantize_free(&r);
     return rc;
 }
 
-static int quantize(uint64_t *result, struct snug_error *e) { return *result = 0, quantize_with(1, false, e); }
-static int quantize_threads(uint64_t *result, struct snug_error *e) { return *result = 0, quantize_with(2, false, e); }
-static int quantize_recipe(uint64_t *result, struct snug_error *e) { return *result = 0, quantize_with(1, true, e); }
+static int quantize(uint64_t *result, struct snug_error *e) {
+    return *result = 0, quantize_from(at.small, at.out, 1, NULL, e);
+}
+static int quantize_threads(uint64_t *result, struct snug_error *e) {
+    return *result = 0, quantize_from(at.small, at.out, 2, NULL, e);
+}
+static int quantize_recipe(uint64_t *result, struct snug_error *e) {
+    return *result = 0, quantize_from(at.gguf, at.out, 1, "Q4_0", e);
+}
+static int quantize_floats(uint64_t *result, struct snug_error *e) {
+    return *result = 0, quantize_from(at.gguf, at.out, 2, NULL, e);
+}
 
 static int convert(const char *in, const char *out, struct snug_error *e) {
     struct snug_convert_options o = { .in = in, .out = out, .threads = 1 };
@@ -245,17 +257,18 @@ struct scenario {
     int (*run)(uint64_t *result, struct snug_error *e);
     const char *output; /* file or directory that appears, NULL: none */
     bool calls;         /* system calls fail too, not allocations alone */
-    bool slow;          /* many seconds a run with a model that was not made for this test: left out there */
+    long most;          /* tries at most with a model that is given, where a run is not short; 0: the argument's */
 };
 static const struct scenario scenarios[] = {
-    { "generate from a directory", generate_dir, NULL, true, false },
-    { "generate from GGUF", generate_gguf, NULL, true, false },
-    { "generate on two threads", generate_threads, NULL, false, false },
-    { "quantize to a size", quantize, at.out, true, true },
-    { "quantize on two threads", quantize_threads, at.out, false, true },
-    { "quantize by a recipe", quantize_recipe, at.out, true, true },
-    { "directory to GGUF", dir_to_gguf, at.out, true, false },
-    { "GGUF to directory", gguf_to_dir, at.out_dir, true, false },
+    { "generate from a directory", generate_dir, NULL, true, 0 },
+    { "generate from GGUF", generate_gguf, NULL, true, 0 },
+    { "generate on two threads", generate_threads, NULL, false, 0 },
+    { "quantize to a size", quantize, at.out, true, 0 },
+    { "quantize on two threads", quantize_threads, at.out, false, 0 },
+    { "quantize by a recipe", quantize_recipe, at.out, true, 100 },
+    { "try every type", quantize_floats, at.out, false, 8 },
+    { "directory to GGUF", dir_to_gguf, at.out, true, 0 },
+    { "GGUF to directory", gguf_to_dir, at.out_dir, true, 0 },
 };
 
 /* --- Trying --- */
@@ -384,20 +397,25 @@ static void make_model(void) {
 
 int main(int argc, char **argv) {
     struct snug_error e;
+    bool given = argc > 2;
     long most = argc < 2 || !strcmp(argv[1], "every") ? LONG_MAX : atol(argv[1]);
     if (!mkdtemp(scratch)) return 1;
     snprintf(at.gguf, sizeof at.gguf, "%s/model.gguf", scratch);
     snprintf(at.out, sizeof at.out, "%s/out.gguf", scratch);
     snprintf(at.out_dir, sizeof at.out_dir, "%s/out", scratch);
     snprintf(at.dir, sizeof at.dir, "%s/model", scratch);
-    if (argc > 2) snprintf(at.dir, sizeof at.dir, "%s", argv[2]);
+    snprintf(at.small, sizeof at.small, "%s/%s", scratch, given ? "small.gguf" : "model.gguf");
+    if (given) snprintf(at.dir, sizeof at.dir, "%s", argv[2]);
     else make_model();
-    if (convert(at.dir, at.gguf, &e)) {
+    if (convert(at.dir, at.gguf, &e) || (given && quantize_from(at.gguf, at.small, 2, "IQ1_S", &e))) {
         printf("%s\n", e.message);
         return 1;
     }
-    for (size_t i = 0; i < ARRAY_LEN(scenarios); i++)
-        if (argc < 3 || !scenarios[i].slow) try_scenario(&scenarios[i], most);
+    for (size_t i = 0; i < ARRAY_LEN(scenarios); i++) {
+        const struct scenario *s = &scenarios[i];
+        if (s->run == quantize_floats && !given) continue; /* what quantize_threads does there */
+        try_scenario(s, given && s->most && s->most < most ? s->most : most);
+    }
     remove_all(scratch);
     printf("%d problems\n", n_failed);
     return n_failed != 0;
