@@ -12,6 +12,7 @@ compile_alone() { # the last declaration is there because a translation unit mus
         isa=
         case $header in
             */x86/*) [ "$(uname -m)" = x86_64 ] || continue; isa="-mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl" ;;
+            */arm/*) [ "$(uname -m)" = aarch64 ] || continue; isa="-march=armv8.2-a+dotprod+i8mm" ;;
         esac
         # shellcheck disable=SC2086 # CC and flags are several words
         printf '#include "%s"\n#include "%s"\nextern int header_test;\n' "$header" "$header" |
