@@ -13,7 +13,9 @@
 #include "base/num.h"
 
 enum {
-    PIECE_BYTES = 1 << 16, /* weights of a piece of work of the rows kernels: far above the cost of handing it out */
+    /* Weights of a piece of work of the rows kernels: a stream long enough for the processor's own prefetching to pay,
+     * short enough that a small matrix has work for several threads. */
+    PIECE_MIN_BYTES = 1 << 16, PIECE_MAX_BYTES = 1 << 18, PIECES = 32,
     CHUNK_UNITS = 16,      /* units of a panel that are unpacked at once: 96 KiB, beside the tile in a 512 KiB cache */
     CHUNK_F32 = 512,       /* inner length of a float panel: 64 KiB */
     FEW_TOKENS_FLOAT = 8,
@@ -87,7 +89,11 @@ static void copy_out(const struct tile_place *p, const float *tile, size_t strid
 
 /* --- Few tokens --- */
 
-static size_t rows_grain(const struct matmul *m) { return round_up(PIECE_BYTES / max_u64(m->row_bytes, 1) + 1, 16); }
+static size_t rows_grain(const struct matmul *m) {
+    uint64_t share = m->n_out * m->row_bytes / PIECES;
+    uint64_t bytes = min_u64(max_u64(share, PIECE_MIN_BYTES), PIECE_MAX_BYTES);
+    return round_up(bytes / max_u64(m->row_bytes, 1) + 1, 16);
+}
 
 /* Runs a rows kernel on tokens t .. of the rows from `row` on. */
 static void run_rows(const struct matmul *m, rows_fn *kernel, struct rows_job *j, size_t t, size_t row) {
