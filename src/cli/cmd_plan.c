@@ -115,8 +115,9 @@ static enum err_code read_options(const struct opts *o, struct snug_plan_options
     for (size_t i = 0; i < n; i++) TRY(err_where(e, parse_bytes(opts_nth(o, "--vram", i), &vram[i], e), "--vram"));
     p->vram = vram;
     p->n_vram = n;
-    p->cache_type_k = opts_str(o, "--cache-type-k");
-    p->cache_type_v = opts_str(o, "--cache-type-v");
+    const char *both = opts_str(o, "--kv-type"), *k = opts_str(o, "--cache-type-k"), *v = opts_str(o, "--cache-type-v");
+    p->cache_type_k = k ? k : both;
+    p->cache_type_v = v ? v : both;
     p->exact = opts_has(o, "--exact");
     TRY(opts_bytes(o, "--ram", &p->ram, e));
     TRY(opts_u32(o, "--ctx", 1, INT32_MAX, &p->n_ctx, e));

@@ -127,6 +127,12 @@ asked_to_end() {
     done
 }
 check "a conversion that is asked to end" asked_to_end
+plan_by_options() { # 22e9 bytes times 8, divided by 70e9 weights, is 2.51
+    "$snug" plan --params 70e9 --vram 22G --kv-type f16 | grep -q 'up to 2.51 bits' || return 1
+    "$snug" plan $model --kv-type q8_0 | grep -q 'KV cache in q8_0' || return 1
+    "$snug" plan $model --kv-type q8_0 -ctk f32 | grep -q 'KV cache in f32/q8_0'
+}
+check "plans" plan_by_options
 check "interrupted" interrupt
 check "little memory" little_memory
 check "no threads but its own" no_foreign_threads
