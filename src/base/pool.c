@@ -28,8 +28,11 @@ struct worker { pthread_t thread; struct pool *pool; unsigned index, place; };
 /* Written while the gate is shut and nobody is inside, read only inside. */
 struct job { size_t n, grain, pieces; pool_body *body; void *arg; };
 
+/* A thread's part of a job, neighbours in memory for the body: the pieces from `next` to `end`. */
+struct share { ALIGNED(CACHE_LINE) atomic_size_t next; size_t end; };
+
 /* Moving a cache line from core to core is what a short loop costs. So all that starts and ends a job shares one line,
- * and the counter that every piece moves has another. */
+ * and the counters that every piece moves have others. */
 struct pool { /* NOLINT(clang-analyzer-optin.performance.Padding): for that reason */
     unsigned size, spin_ns;
     struct worker *workers; /* (size - 1): worker i is thread i + 1 */
@@ -38,15 +41,35 @@ struct pool { /* NOLINT(clang-analyzer-optin.performance.Padding): for that reas
     _Atomic uint32_t round; /* rises with every job: what idle workers watch */
     _Atomic uint32_t sleepers;
     atomic_bool caller_sleeps, quit;
-    ALIGNED(CACHE_LINE) atomic_size_t next; /* the piece that is handed out next */
+    struct share *shares; /* (size) */
 };
 
+static bool take_piece(struct share *s, size_t *piece) {
+    if (atomic_load_explicit(&s->next, memory_order_relaxed) >= s->end) return false; /* nothing is moved for nothing */
+    *piece = atomic_fetch_add_explicit(&s->next, 1, memory_order_relaxed);
+    return *piece < s->end;
+}
+
+/* A thread's own share first, one piece after the other, so that what it reads is one long stream; then what is left of
+ * the others'. */
 static void run_pieces(struct pool *p, unsigned thread) {
     struct job j = p->job;
     size_t piece;
-    while ((piece = atomic_fetch_add_explicit(&p->next, 1, memory_order_relaxed)) < j.pieces) {
-        size_t begin = piece * j.grain, rest = j.n - begin;
-        j.body(j.arg, begin, begin + (rest < j.grain ? rest : j.grain), thread);
+    for (unsigned i = 0; i < p->size; i++) {
+        struct share *s = &p->shares[(thread + i) % p->size];
+        while (take_piece(s, &piece)) {
+            size_t begin = piece * j.grain, rest = j.n - begin;
+            j.body(j.arg, begin, begin + (rest < j.grain ? rest : j.grain), thread);
+        }
+    }
+}
+
+static void deal(struct pool *p, size_t pieces) {
+    size_t dealt = 0;
+    for (unsigned i = 0; i < p->size; i++) {
+        struct share *s = &p->shares[i];
+        atomic_store_explicit(&s->next, dealt, memory_order_relaxed);
+        s->end = dealt += pieces / p->size + (i < pieces % p->size);
     }
 }
 
@@ -118,7 +141,7 @@ void pool_run(struct pool *p, size_t n, size_t grain, pool_body *body, void *arg
     if (!n) return;
     if (!grain) grain = 1;
     p->job = (struct job){ n, grain, n / grain + (n % grain != 0), body, arg };
-    atomic_store_explicit(&p->next, 0, memory_order_relaxed);
+    deal(p, p->job.pieces);
     if (p->size == 1 || p->job.pieces == 1) {
         run_pieces(p, 0);
         return;
@@ -159,7 +182,8 @@ enum err_code pool_open(unsigned n_threads, struct pool **out, struct err *e) {
     if (!p) return err_no_memory(e, sizeof(*p));
     p->size = 1; /* grows with each worker, so that pool_close works at any point */
     p->workers = NEW_ARRAY(struct worker, n_threads - 1);
-    if (!p->workers) {
+    p->shares = NEW_ARRAY(struct share, n_threads);
+    if (!p->workers || !p->shares) {
         pool_close(p);
         return err_no_memory(e, n_threads * sizeof(struct worker));
     }
@@ -184,5 +208,6 @@ void pool_close(struct pool *p) {
     raise_round(p);
     for (unsigned i = 0; i + 1 < p->size; i++) pthread_join(p->workers[i].thread, NULL);
     mem_free(p->workers);
+    mem_free(p->shares);
     mem_free(p);
 }

@@ -17,8 +17,8 @@ unsigned pool_size(const struct pool *p);
 
 /* body(arg, begin, end, thread): works on [begin, end); thread < pool_size names a scratch slot of its own. */
 typedef void pool_body(void *arg, size_t begin, size_t end, unsigned thread);
-/* Cuts [0, n) into pieces of `grain` (the last may be shorter) and runs them all; pieces are handed out in order as
- * threads get free, so a piece's result must not depend on which thread runs it. Returns when all are done. One caller
- * at a time; body must not call pool_run. */
+/* Cuts [0, n) into pieces of `grain` (the last may be shorter) and runs them all. Each thread has as many neighbouring
+ * pieces and takes them in order, then those that others have not come to; so a piece's result must not depend on which
+ * thread runs it. Returns when all are done. One caller at a time; body must not call pool_run. */
 void pool_run(struct pool *p, size_t n, size_t grain, pool_body *body, void *arg);
 #endif

@@ -15,7 +15,7 @@
 enum {
     /* Weights of a piece of work of the rows kernels: a stream long enough for the processor's own prefetching to pay,
      * short enough that a small matrix has work for several threads. */
-    PIECE_MIN_BYTES = 1 << 16, PIECE_MAX_BYTES = 1 << 18, PIECES = 32,
+    PIECE_MIN_BYTES = 1 << 16, PIECE_MAX_BYTES = 1 << 17, PIECES = 32,
     CHUNK_UNITS = 16,      /* units of a panel that are unpacked at once: 96 KiB, beside the tile in a 512 KiB cache */
     CHUNK_F32 = 512,       /* inner length of a float panel: 64 KiB */
     FEW_TOKENS_FLOAT = 8,

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "backend/cpu/kern.h"
+#include "backend/cpu/x86/fetch.h"
 #include "backend/cpu/x86/transpose_avx2.h"
 #include "base/num.h"
 
@@ -85,9 +86,6 @@ void tile_f32_avx2(const struct f32_tile_job *j) {
 
 /* --- Rows: one at a time, as one stream in ascending order, times all tokens of the job. --- */
 
-/* Bytes ahead of what is being read: past the page that the processor's own prefetching stops at. */
-enum { FETCH_AHEAD = 4096 };
-
 static ALWAYS_INLINE __m256 load_f32(const uint8_t *p) { return _mm256_loadu_ps((const float *)p); }
 static ALWAYS_INLINE __m256 load_f16(const uint8_t *p) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)); }
 static ALWAYS_INLINE __m256 load_bf16(const uint8_t *p) {
@@ -109,7 +107,7 @@ enum { STEP = 2 };
             _Pragma("GCC unroll 4")                                                                                    \
             for (unsigned t = 0; t < n_tok; t++) s[t][0] = s[t][1] = _mm256_setzero_ps();                              \
             for (; i + STEP * V <= j->n_in; i += STEP * V) {                                                           \
-                _mm_prefetch((const char *)w + i * (size) + FETCH_AHEAD, _MM_HINT_T0);                                 \
+                fetch_ahead(w + i * (size), STEP * V * (size));                                                        \
                 _Pragma("GCC unroll 4")                                                                                \
                 for (int v = 0; v < STEP; v++) {                                                                       \
                     __m256 row = load_##codec(w + (i + v * V) * (size));                                               \

@@ -2,6 +2,7 @@
 #include <immintrin.h>
 
 #include "backend/cpu/kern.h"
+#include "backend/cpu/x86/fetch.h"
 #include "backend/cpu/x86/transpose_avx512.h"
 #include "base/num.h"
 
@@ -84,9 +85,6 @@ void tile_f32_avx512(const struct f32_tile_job *j) {
 
 /* --- Rows: one at a time, as one stream in ascending order, times all tokens of the job. --- */
 
-/* Bytes ahead of what is being read: past the page that the processor's own prefetching stops at. */
-enum { FETCH_AHEAD = 4096 };
-
 static ALWAYS_INLINE __m512 load_f32(const uint8_t *p, __mmask16 m) { return _mm512_maskz_loadu_ps(m, p); }
 static ALWAYS_INLINE __m512 load_f16(const uint8_t *p, __mmask16 m) {
     return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(m, p));
@@ -109,8 +107,7 @@ enum { STEP = 4 };
                 _Pragma("GCC unroll 4")                                                                                \
                 for (int v = 0; v < STEP; v++) s[t][v] = _mm512_setzero_ps();                                          \
             for (; i + STEP * V <= j->n_in; i += STEP * V) {                                                           \
-                for (size_t at = 0; at < STEP * V * (size); at += 64)                                                  \
-                    _mm_prefetch((const char *)w + i * (size) + FETCH_AHEAD + at, _MM_HINT_T0);                        \
+                fetch_ahead(w + i * (size), STEP * V * (size));                                                        \
                 _Pragma("GCC unroll 4")                                                                                \
                 for (int v = 0; v < STEP; v++) {                                                                       \
                     __m512 row = load_##codec(w + (i + v * V) * (size), 0xffff);                                       \

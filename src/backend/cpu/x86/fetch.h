@@ -1,11 +1,19 @@
 #ifndef BACKEND_CPU_X86_FETCH_H
 #define BACKEND_CPU_X86_FETCH_H
-/* Fetching the weights of the next panel while a tile is computed, a few lines at a time and in ascending order. */
+/* Fetching weights before they are needed, into the second-level cache. The first has no room to keep them beside the
+ * activations of a long row, and would lose them before they are read. */
 #include <immintrin.h>
 
 #include "backend/cpu/kern.h"
 
-/* Step i of n. */
+/* Bytes ahead of what a rows kernel reads: past the page that the processor's own prefetching stops at. */
+enum { FETCH_AHEAD = 8192 };
+
+static ALWAYS_INLINE void fetch_ahead(const uint8_t *p, size_t bytes) {
+    for (size_t i = 0; i < bytes; i += 64) _mm_prefetch((const char *)p + FETCH_AHEAD + i, _MM_HINT_T1);
+}
+
+/* The next panel while a tile is computed, a few lines at a time and in ascending order: step i of n. */
 static ALWAYS_INLINE void fetch_step(const struct fetch *f, size_t i, size_t n) {
     const size_t lines = (f->bytes + 63) / 64, all = PANEL_ROWS * lines;
     if (!f->at) return;

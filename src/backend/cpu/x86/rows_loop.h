@@ -7,15 +7,7 @@
 
 #include "backend/cpu/kern.h"
 #include "backend/cpu/unit.h"
-
-/* Bytes ahead of the unit being read: past the page that the processor's own prefetching stops at. They go to the
- * second-level cache: the first has no room to keep them beside the activations of a long row, and would lose them
- * before they are read. */
-enum { FETCH_AHEAD = 8192 };
-
-static ALWAYS_INLINE void fetch_ahead(const uint8_t *p, size_t bytes) {
-    for (size_t i = 0; i < bytes; i += 64) _mm_prefetch((const char *)p + FETCH_AHEAD + i, _MM_HINT_T1);
-}
+#include "backend/cpu/x86/fetch.h"
 
 /* unpack(w, &unit) takes a unit apart; multiply(&unit, x, form, n_tok, sums) adds its products. */
 #define ROWS_LOOP(codec, isa, unit_regs, unpack, multiply, form)                                                       \
