@@ -19,6 +19,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "../remove_all.h"
 #include "../unit/hf_model.h"
 #include "base/num.h"
 #include "quant/hash.h"
@@ -135,21 +136,6 @@ int __wrap_fsync(int fd) {
 
 static char scratch[] = "/tmp/snug-nth-XXXXXX";
 static struct { char dir[512], gguf[64], small[64], out[64], out_dir[64]; } at;
-
-static void remove_all(const char *path) {
-    char **names;
-    size_t n;
-    if (os_is_dir(path) && os_list_dir(path, &names, &n, NULL) == ERR_NONE) {
-        for (size_t i = 0; i < n; i++) {
-            char *inner = os_path_join(path, names[i]);
-            remove_all(inner);
-            mem_free(inner);
-            mem_free(names[i]);
-        }
-        mem_free(names);
-    }
-    remove(path);
-}
 
 /* Everything but the models that are read. */
 static void remove_outputs(void) {

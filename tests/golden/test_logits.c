@@ -5,28 +5,18 @@
  * Tolerance (from the reference data's own description): correct float arithmetic differs by at most
  * max(5e-4, 20 * noise) in any logit and 1e-4 of the standard deviation in the mean; noise is below 2.5e-5 for all of
  * these models, so 5e-4 holds. Greedy tokens were chosen with a lead of 1e-2 and must be equal. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <cmocka.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "../assert_ok.h"
 #include "base/os.h"
 #include "format/safetensors.h"
 #include "quant/convert.h"
 #include "runtime/session.h"
 
 struct reference { struct os_map map; struct safetensors *file; };
-
-static void die_on(enum err_code rc, const struct err *e) {
-    char text[800];
-    if (!rc) return;
-    err_format(e, text, sizeof text);
-    fail_msg("%s", text);
-}
 
 static const struct tfile_tensor *find(const struct reference *r, const char *name) {
     for (size_t i = 0; i < r->file->n_tensors; i++)
@@ -39,8 +29,8 @@ static struct reference open_reference(const char *dir) {
     struct reference r;
     struct err e;
     char *path = os_path_join(dir, "reference.safetensors");
-    die_on(os_map_open(path, &r.map, &e), &e);
-    die_on(safetensors_open((struct span){ r.map.p, r.map.n }, &r.file, &e), &e);
+    assert_ok(os_map_open(path, &r.map, &e), &e);
+    assert_ok(safetensors_open((struct span){ r.map.p, r.map.n }, &r.file, &e), &e);
     mem_free(path);
     return r;
 }
@@ -78,11 +68,11 @@ static void check_logits(struct engine *en, const struct reference *r, const cha
     for (size_t s = 0; s < ids->ne[1]; s++) {
         struct session *session;
         struct pass_desc d = { .n_ctx = (uint32_t)n_tok, .n_out = (uint32_t)rows };
-        die_on(session_open(en, &d, &session, &e), &e);
+        assert_ok(session_open(en, &d, &session, &e), &e);
         memcpy(seq, ids->data + s * n_tok * 4, n_tok * 4);
         memcpy(want, logits->data + s * rows * n_vocab * 4, rows * n_vocab * 4);
         struct batch b = { .n = n_tok, .ids = seq, .want = wanted };
-        die_on(session_eval(session, &b, got, &e), &e);
+        assert_ok(session_eval(session, &b, got, &e), &e);
         compare(got, want, rows, n_vocab, what);
         session_close(session);
     }
@@ -104,14 +94,14 @@ static void check_greedy(struct engine *en, const int32_t *prompt, size_t n_prom
     struct session *s;
     struct err e;
     struct pass_desc d = { .n_ctx = (uint32_t)(n_prompt + n) };
-    die_on(session_open(en, &d, &s, &e), &e);
+    assert_ok(session_open(en, &d, &s, &e), &e);
     size_t n_vocab = en->model->hp.n_vocab;
     float *logits = mem_alloc(n_vocab, sizeof *logits);
-    die_on(session_eval(s, &(struct batch){ .n = n_prompt, .ids = prompt }, logits, &e), &e);
+    assert_ok(session_eval(s, &(struct batch){ .n = n_prompt, .ids = prompt }, logits, &e), &e);
     for (size_t i = 0; i < n; i++) {
         int32_t id = likeliest(logits, n_vocab);
         if (id != want[i]) fail_msg("greedy token %zu is %d, not %d", i, id, want[i]);
-        die_on(session_eval(s, &(struct batch){ .n = 1, .ids = &id }, logits, &e), &e);
+        assert_ok(session_eval(s, &(struct batch){ .n = 1, .ids = &id }, logits, &e), &e);
     }
     mem_free(logits);
     session_close(s);
@@ -129,7 +119,7 @@ static void make_gguf(const char *dir, char *path, size_t size) {
     struct convert_result r;
     snprintf(path, size, "%s/model.gguf", made);
     struct convert_options o = { .in = dir, .out = path, .type = QTYPE_NONE, .force = true, .threads = 2 };
-    die_on(convert_run(&o, &r, &e), &e);
+    assert_ok(convert_run(&o, &r, &e), &e);
     mem_free(r.file);
 }
 
@@ -140,7 +130,7 @@ static void check_model(const char *dir, const struct way *way, bool tiny) {
     struct engine_options o = { .backend = way->backend, .threads = 2, .exact = true };
     char gguf[600], what[200];
     if (way->gguf) make_gguf(dir, gguf, sizeof gguf);
-    die_on(engine_open(way->gguf ? gguf : dir, &o, &en, &e), &e);
+    assert_ok(engine_open(way->gguf ? gguf : dir, &o, &en, &e), &e);
     snprintf(what, sizeof what, "%s%s on %s", strrchr(dir, '/') + 1, way->gguf ? " as GGUF" : "", way->backend);
     check_logits(en, &r, what);
     const struct tfile_tensor *ids = find(&r, "input_ids"), *greedy = find(&r, "greedy");
@@ -152,7 +142,7 @@ static void check_model(const char *dir, const struct way *way, bool tiny) {
         memcpy(prompt, ids->data + s * ids->ne[0] * 4, n_prompt * 4);
         if (tiny) { /* "Once upon a time," and what follows */
             int32_t *text;
-            die_on(tok_encode(en->tok, STR("Once upon a time,"), TOK_ADD_SPECIAL, &text, &n_prompt, &e), &e);
+            assert_ok(tok_encode(en->tok, STR("Once upon a time,"), TOK_ADD_SPECIAL, &text, &n_prompt, &e), &e);
             memcpy(prompt, text, n_prompt * 4);
             mem_free(text);
             assert_memory_equal(prompt, want, n_prompt * 4);

@@ -7,28 +7,18 @@
  *
  * Also of Gemma 3 270M (windows, two rotary bases, a vocabulary of 262144), whose terms keep it out of the repository:
  * SNUG_GEMMA3 names its public Q4_K_M file of 253113024 bytes. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <cmocka.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "../assert_ok.h"
 #include "base/os.h"
 #include "runtime/score.h"
 
 enum { CHUNKS = 60, CTX = 512 };
 
 static char shared[400];
-
-static void die_on(enum err_code rc, const struct err *e) {
-    char text[800];
-    if (!rc) return;
-    err_format(e, text, sizeof text);
-    fail_msg("%s", text);
-}
 
 /* A text in shared/text and how many of its first windows are scored. */
 struct sample { const char *name; uint32_t n_ctx; size_t chunks; };
@@ -39,22 +29,22 @@ static double perplexity_of(const char *model, bool exact, const struct sample *
     struct err e;
     struct str text = { 0 };
     char *bytes;
-    die_on(engine_open(model, &(struct engine_options){ .exact = exact }, &en, &e), &e);
+    assert_ok(engine_open(model, &(struct engine_options){ .exact = exact }, &en, &e), &e);
     snprintf(path, sizeof path, "%s/text/%s", shared, sample->name);
-    die_on(os_read_file(path, 1 << 24, &bytes, &text.n, &e), &e);
+    assert_ok(os_read_file(path, 1 << 24, &bytes, &text.n, &e), &e);
     text.p = bytes;
     int32_t *ids, *cut;
     size_t n;
-    die_on(tok_encode(en->tok, text, TOK_ADD_SPECIAL, &ids, &n, &e), &e);
+    assert_ok(tok_encode(en->tok, text, TOK_ADD_SPECIAL, &ids, &n, &e), &e);
     struct windows w = { .n_ctx = sample->n_ctx, .n_vocab = en->model->hp.n_vocab };
-    die_on(windows_cut(ids, n, sample->n_ctx, sample->chunks, en->vocab.bos, &cut, &w.n_windows, &e), &e);
+    assert_ok(windows_cut(ids, n, sample->n_ctx, sample->chunks, en->vocab.bos, &cut, &w.n_windows, &e), &e);
     w.ids = cut;
     assert_int_equal(w.n_windows, sample->chunks);
     struct model_source source;
-    die_on(model_source_open(&source, en, &w, &e), &e);
+    assert_ok(model_source_open(&source, en, &w, &e), &e);
     struct score_result r;
-    die_on(score_run(&(struct score_desc){ .windows = &w, .model = model_source_rows, .model_user = &source }, &r, &e),
-           &e);
+    const struct score_desc desc = { .windows = &w, .model = model_source_rows, .model_user = &source };
+    assert_ok(score_run(&desc, &r, &e), &e);
     assert_int_equal(r.tokens, sample->chunks * (sample->n_ctx / 2 - 1));
     model_source_close(&source);
     mem_free(cut);

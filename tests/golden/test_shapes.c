@@ -2,12 +2,10 @@
  * experts. Each goes from a Hugging Face directory to GGUF, and runs from both on `cpu` as `ref` runs it from the
  * directory: the logits of a prompt and of three tokens after it. What `ref` computes is checked against the original
  * framework by test_logits; here it is the oracle for shapes that nobody publishes. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <cmocka.h>
 #include <stdlib.h>
 #include <unistd.h>
+#include "../assert_ok.h"
+#include "../remove_all.h"
 #include "../unit/hf_model.h"
 #include "base/num.h"
 #include "quant/convert.h"
@@ -236,18 +234,9 @@ static int make_dir(void **state) {
     return mkdtemp(dir) ? 0 : -1;
 }
 static int remove_dir(void **state) {
-    char **names;
-    size_t n;
     (void)state;
-    if (os_list_dir(dir, &names, &n, NULL)) return -1;
-    for (size_t i = 0; i < n; i++) {
-        char *path = os_path_join(dir, names[i]);
-        unlink(path);
-        mem_free(path);
-        mem_free(names[i]);
-    }
-    mem_free(names);
-    return rmdir(dir);
+    remove_all(dir);
+    return 0;
 }
 
 int main(void) {

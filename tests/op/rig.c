@@ -9,16 +9,10 @@
 
 #include "base/mem.h"
 #include "base/num.h"
+#include "../assert_ok.h"
 #include "../random_block.h"
 
 enum { GUARD_BYTE = 0xa5 };
-
-static void ok(enum err_code rc, const struct err *e) {
-    char text[700];
-    if (!rc) return;
-    err_format(e, text, sizeof text);
-    fail_msg("%s", text);
-}
 
 /* A buffer for `bytes` behind a guard; *off is where they begin. */
 static uint32_t guarded(struct rig *r, uint64_t bytes, bool odd, uint64_t *off) {
@@ -26,10 +20,10 @@ static uint32_t guarded(struct rig *r, uint64_t bytes, bool odd, uint64_t *off) 
     uint32_t id;
     uint64_t before = RIG_GUARD + odd, all = before + bytes + RIG_GUARD;
     assert_true(r->n_buffers < RIG_BUFFERS);
-    ok(backend_alloc(r->b, all, &id, &e), &e);
+    assert_ok(backend_alloc(r->b, all, &id, &e), &e);
     uint8_t *fill = malloc(all);
     memset(fill, GUARD_BYTE, all);
-    ok(backend_upload(r->b, id, 0, fill, all, &e), &e);
+    assert_ok(backend_upload(r->b, id, 0, fill, all, &e), &e);
     free(fill);
     r->buffers[r->n_buffers].id = id;
     r->buffers[r->n_buffers++].bytes = bytes + odd;
@@ -43,7 +37,7 @@ static void check_guards(struct rig *r) {
     for (unsigned i = 0; i < r->n_buffers; i++) {
         for (int side = 0; side < 2; side++) {
             uint64_t off = side ? RIG_GUARD + r->buffers[i].bytes : 0;
-            ok(backend_download(r->b, r->buffers[i].id, off, guard, RIG_GUARD, &e), &e);
+            assert_ok(backend_download(r->b, r->buffers[i].id, off, guard, RIG_GUARD, &e), &e);
             for (unsigned k = 0; k < RIG_GUARD; k++)
                 if (guard[k] != GUARD_BYTE) fail_msg("buffer %u: guard byte %u on side %d was written", i, k, side);
         }
@@ -105,25 +99,25 @@ void rig_run(const struct device *d, build_fn *build, const void *arg, void *out
     struct err e = { 0 };
     struct rig r = { .g = graph_new() };
     assert_non_null(r.g);
-    ok(backend_open(d->name, &(struct backend_options){ d->threads, d->exact }, &r.b, &e), &e);
+    assert_ok(backend_open(d->name, &(struct backend_options){ d->threads, d->exact }, &r.b, &e), &e);
     tensor_id result = build(&r, arg);
     if (result != NO_TENSOR && graph_tensor(r.g, result)->role == ROLE_ACT) graph_output(r.g, result);
-    ok(graph_finish(r.g, &e), &e);
+    assert_ok(graph_finish(r.g, &e), &e);
     place_all(&r);
     for (unsigned i = 0; i < r.n_loads; i++) {
         const struct tensor *t = graph_tensor(r.g, r.loads[i].t);
-        ok(backend_upload(r.b, t->place.buffer, t->place.off, r.loads[i].data, t->bytes, &e), &e);
+        assert_ok(backend_upload(r.b, t->place.buffer, t->place.off, r.loads[i].data, t->bytes, &e), &e);
     }
-    ok(backend_compile(r.b, r.g, &r.p, &e), &e);
+    assert_ok(backend_compile(r.b, r.g, &r.p, &e), &e);
     /* Twice: a program is replayed, and the second run must not depend on what the first left behind. */
     for (int run = 0; run < 2; run++) {
         ticket t;
-        ok(backend_submit(r.b, r.p, &t, &e), &e);
-        ok(backend_wait(r.b, t, &e), &e);
+        assert_ok(backend_submit(r.b, r.p, &t, &e), &e);
+        assert_ok(backend_wait(r.b, t, &e), &e);
     }
     const struct tensor *t = graph_tensor(r.g, result);
     assert_int_equal(t->bytes, out_bytes);
-    ok(backend_download(r.b, t->place.buffer, t->place.off, out, out_bytes, &e), &e);
+    assert_ok(backend_download(r.b, t->place.buffer, t->place.off, out, out_bytes, &e), &e);
     check_guards(&r);
     program_free(r.b, r.p);
     backend_close(r.b);

@@ -4,10 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <cmocka.h>
 
+#include "../assert_ok.h"
 #include "base/os.h"
 #include "model/hparams_read.h"
 
@@ -29,13 +27,6 @@ static inline struct path shared(const char *name) {
     skip();
     return out;
 }
-static inline void assert_ok(enum err_code rc, const struct err *e) {
-    char text[800];
-    if (rc == ERR_NONE) return;
-    err_format(e, text, sizeof text);
-    fail_msg("%s", text);
-}
-
 /* The caller frees *text. */
 static inline void read_text(const char *path, char **text) {
     size_t n;

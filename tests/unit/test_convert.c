@@ -1,9 +1,5 @@
 /* Containers: what comes out of GGUF -> directory -> GGUF and the other ways is compared with what went in, byte for
  * byte, and our GGUF of models/tiny with llama.cpp's files of the same model, key by key. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,10 +8,10 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include <cmocka.h>
 
+#include "../assert_ok.h"
+#include "../remove_all.h"
 #include "base/num.h"
-#include "base/os.h"
 #include "format/safetensors.h"
 #include "model/model.h"
 #include "quant/convert.h"
@@ -40,20 +36,6 @@ static struct path scratch(const char *name) {
     snprintf(out.p, sizeof out.p, "%s/%s", dir, name);
     return out;
 }
-static void remove_all(const char *path) {
-    char **names;
-    size_t n;
-    if (os_is_dir(path) && os_list_dir(path, &names, &n, NULL) == ERR_NONE) {
-        for (size_t i = 0; i < n; i++) {
-            char *inner = os_path_join(path, names[i]);
-            remove_all(inner);
-            mem_free(inner);
-            mem_free(names[i]);
-        }
-        mem_free(names);
-    }
-    remove(path);
-}
 static int make_dir(void **state) {
     (void)state;
     return mkdtemp(dir) ? 0 : -1;
@@ -67,13 +49,6 @@ static int empty_dir(void **state) {
     (void)state;
     remove_all(dir);
     return mkdir(dir, 0700);
-}
-
-static void assert_ok(enum err_code rc, const struct err *e) {
-    char text[800];
-    if (rc == ERR_NONE) return;
-    err_format(e, text, sizeof text);
-    fail_msg("%s", text);
 }
 
 /* --- Converting --- */

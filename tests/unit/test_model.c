@@ -2,6 +2,7 @@
 #include <math.h>
 #include <unistd.h>
 
+#include "../remove_all.h"
 #include "base/num.h"
 #include "format/gguf_write.h"
 #include "format/safetensors.h"
@@ -96,21 +97,6 @@ static struct path changed_folder(const char *family, const char *from, const ch
     return dir;
 }
 
-static void remove_folder(const char *dir) {
-    char **names;
-    size_t n;
-    struct err e;
-    assert_ok(os_list_dir(dir, &names, &n, &e), &e);
-    for (size_t i = 0; i < n; i++) {
-        char *path = os_path_join(dir, names[i]);
-        unlink(path);
-        mem_free(path);
-        mem_free(names[i]);
-    }
-    mem_free(names);
-    rmdir(dir);
-}
-
 static void misfits_are_named(void **state) {
     (void)state;
     static const struct { const char *family, *from, *to; enum err_code code; const char *says[2]; } cases[] = {
@@ -133,7 +119,7 @@ static void misfits_are_named(void **state) {
         if (rc != cases[i].code || !strstr(e.msg, cases[i].says[0]) || !strstr(e.msg, cases[i].says[1]))
             fail_msg("%s: %s, \"%s\"", cases[i].to, err_name(rc), e.msg);
         if (!strstr(e.where, dir.p)) fail_msg("%s: the place is \"%s\"", cases[i].to, e.where);
-        remove_folder(dir.p);
+        remove_all(dir.p);
     }
     /* A window is kept. A tied checkpoint may hold its head all the same. */
     struct path dir = changed_folder("mistral-nemo", "\"sliding_window\": null", "\"sliding_window\": 8");
@@ -141,12 +127,12 @@ static void misfits_are_named(void **state) {
     assert_int_equal(m->hp.window, 8);
     assert_true(layer_set_has(&m->hp.windowed, 2));
     model_close(m);
-    remove_folder(dir.p);
+    remove_all(dir.p);
     dir = changed_folder("llama", "\"tie_word_embeddings\": false", "\"tie_word_embeddings\": true");
     m = open_ok(dir.p, false);
     assert_null(model_weight(m, SLOT_OUTPUT, 0));
     model_close(m);
-    remove_folder(dir.p);
+    remove_all(dir.p);
 }
 
 /* Writes the tensors of m under dir with "model." cut from their names, and one more of four floats. */
@@ -186,7 +172,7 @@ static void prefixes_and_extras(void **state) {
     struct err e = { 0 };
     assert_int_equal(model_open(dir.p, false, &bare, &e), ERR_UNSUPPORTED);
     assert_non_null(strstr(e.msg, "layers.0.self_attn.sinks"));
-    remove_folder(dir.p);
+    remove_all(dir.p);
     model_close(m);
 }
 

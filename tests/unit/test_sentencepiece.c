@@ -8,34 +8,13 @@
  *   bpe            900 pieces, the same 12 rules, byte_fallback
  *   bpe_plain      600 pieces, identity, extra spaces stay, pieces across spaces (split_by_whitespace false)
  * and sentencepiece.jsonl has what encode() and decode() of the same package give. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <cmocka.h>
-#include <jansson.h>
 
-#include "base/os.h"
 #include "format/sentencepiece.h"
-#include "runtime/vocab_file.h"
-#include "text/tok.h"
-
-static void check_rc(enum err_code rc, const struct err *e) {
-    char line[700];
-    if (!rc) return;
-    err_format(e, line, sizeof(line));
-    fail_msg("%s", line);
-}
-
-static char *data_path(const char *name) {
-    char *dir = os_path_join(getenv("SNUG_SOURCE"), "tests/data/tok"), *path = os_path_join(dir, name);
-    mem_free(dir);
-    return path;
-}
+#include "tok_lines.h"
 
 static struct hf_tokenizer *parse(const char *model, const char *config_json) {
     char name[64], *path, *file;
@@ -44,15 +23,15 @@ static struct hf_tokenizer *parse(const char *model, const char *config_json) {
     struct hf_tokenizer *t;
     struct hf_config *config;
     snprintf(name, sizeof(name), "%s.model", model);
-    path = data_path(name);
-    check_rc(os_read_file(path, 1 << 20, &file, &n, &e), &e);
-    check_rc(sentencepiece_parse((struct span){ (const uint8_t *)file, n }, &t, &e), &e);
+    path = tok_data_path(name);
+    assert_ok(os_read_file(path, 1 << 20, &file, &n, &e), &e);
+    assert_ok(sentencepiece_parse((struct span){ (const uint8_t *)file, n }, &t, &e), &e);
     mem_free(file); /* nothing may be borrowed from it */
     mem_free(path);
     if (config_json) {
         struct span span = { (const uint8_t *)config_json, strlen(config_json) };
-        check_rc(hf_config_parse(span, "tokenizer_config.json", &config, &e), &e);
-        check_rc(hf_tokenizer_configure(t, config, &e), &e);
+        assert_ok(hf_config_parse(span, "tokenizer_config.json", &config, &e), &e);
+        assert_ok(hf_tokenizer_configure(t, config, &e), &e);
         hf_config_close(config);
     }
     return t;
@@ -92,94 +71,25 @@ static void records(void **state) {
 enum { N_MODELS = 4 };
 static const char *const models[N_MODELS] = { "unigram", "unigram_bytes", "bpe", "bpe_plain" };
 
-struct pair { struct vocab vocab[2]; struct tok *tok[2]; }; /* from the file, and written to GGUF and read back */
-
-static void through_gguf(const struct vocab *v, struct vocab *back) {
-    struct err e = { 0 };
-    struct gguf_writer *w;
-    struct gguf *g;
-    struct buf header = { 0 };
-    check_rc(gguf_writer_new(&w, &e), &e);
-    gguf_writer_str(w, "general.architecture", STR("llama"));
-    check_rc(vocab_to_gguf(v, w, &e), &e);
-    check_rc(gguf_writer_header(w, &header, &e), &e);
-    gguf_writer_free(w);
-    check_rc(gguf_open((struct span){ (const uint8_t *)header.p, header.n }, &g, &e), &e);
-    check_rc(vocab_from_gguf(g, back, &e), &e);
-    gguf_close(g);
-    buf_fini(&header);
-}
-
 /* SentencePiece itself puts one prefix space, at the start. */
-static void open_pair(const char *model, struct pair *p) {
-    struct err e = { 0 };
-    struct hf_tokenizer *t = parse(model, "{\"legacy\": false}");
-    check_rc(vocab_from_hf(t, &(struct vocab_hints){ 0, -1, -1, -1 }, &p->vocab[0], &e), &e);
-    hf_tokenizer_close(t);
-    through_gguf(&p->vocab[0], &p->vocab[1]);
-    for (int i = 0; i < 2; i++) check_rc(tok_open(&p->vocab[i], &p->tok[i], &e), &e);
-    assert_true(vocab_same(&p->vocab[0], &p->vocab[1], NULL, 0));
-}
-
-static void close_pair(struct pair *p) {
-    for (int i = 0; i < 2; i++) {
-        tok_close(p->tok[i]);
-        vocab_fini(&p->vocab[i]);
-    }
-}
-
-static struct str text_of(const json_t *line, const char *key) {
-    const json_t *s = json_object_get(line, key);
-    return (struct str){ json_string_value(s), json_string_length(s) };
-}
-
-/* Unknown pieces are decoded to a sign by SentencePiece and to their name here, as Hugging Face does. */
-static bool same(const struct tok *t, const json_t *line) {
-    const json_t *want = json_object_get(line, "ids");
-    struct err e = { 0 };
-    struct buf text = { 0 };
-    int32_t *ids;
-    size_t n;
-    check_rc(tok_encode(t, text_of(line, "text"), 0, &ids, &n, &e), &e);
-    bool right = n == json_array_size(want), unknown = false;
-    for (size_t i = 0; right && i < n; i++) {
-        right = ids[i] == json_integer_value(json_array_get(want, i));
-        unknown = unknown || ids[i] == tok_vocab(t)->unk;
-    }
-    if (right && !unknown) {
-        check_rc(tok_decode(t, ids, n, false, &text, &e), &e);
-        right = str_eq((struct str){ text.p, text.n }, text_of(line, "decoded"));
-    }
-    if (!right) {
-        char *shown = json_dumps(line, JSON_COMPACT);
-        print_error("%s\n decoded \"%.*s\", ids", shown, (int)text.n, text.p ? text.p : "");
-        for (size_t i = 0; i < n; i++) print_error(" %d", ids[i]);
-        print_error("\n");
-        free(shown);
-    }
-    buf_fini(&text);
-    mem_free(ids);
-    return right;
-}
+static void open_pair(const char *model, struct tok_pair *p) { tok_pair_open(p, parse(model, "{\"legacy\": false}")); }
 
 static void ids_are_sentencepieces(void **state) {
     (void)state;
-    char *path = data_path("sentencepiece.jsonl");
-    FILE *f = fopen(path, "r");
-    struct pair pairs[N_MODELS];
+    const struct tok_line_how how = { .sign_for_unknown = true };
+    FILE *f = tok_data_open("sentencepiece.jsonl");
+    struct tok_pair pairs[N_MODELS];
     size_t n = 0, wrong = 0;
-    assert_non_null(f);
     for (int i = 0; i < N_MODELS; i++) open_pair(models[i], &pairs[i]);
     for (json_t *line; (line = json_loadf(f, JSON_DISABLE_EOF_CHECK, NULL)); n++) {
         for (int i = 0; i < N_MODELS; i++) {
-            if (!str_eqz(text_of(line, "model"), models[i])) continue;
-            for (int k = 0; k < 2; k++) wrong += !same(pairs[i].tok[k], line);
+            if (!str_eqz(tok_line_text(line, "model"), models[i])) continue;
+            for (int k = 0; k < 2; k++) wrong += !tok_line_matches(pairs[i].tok[k], line, how);
         }
         json_decref(line);
     }
     fclose(f);
-    mem_free(path);
-    for (int i = 0; i < N_MODELS; i++) close_pair(&pairs[i]);
+    for (int i = 0; i < N_MODELS; i++) tok_pair_close(&pairs[i]);
     assert_int_equal(n, 296);
     assert_int_equal(wrong, 0);
 }
@@ -194,8 +104,8 @@ static void check_long(const struct tok *t, const char *unit, bool loses) {
     int32_t *ids;
     size_t n;
     while (text.n < 1000000) buf_addz(&text, unit);
-    check_rc(tok_encode(t, (struct str){ text.p, text.n }, 0, &ids, &n, &e), &e);
-    check_rc(tok_decode(t, ids, n, false, &back, &e), &e);
+    assert_ok(tok_encode(t, (struct str){ text.p, text.n }, 0, &ids, &n, &e), &e);
+    assert_ok(tok_decode(t, ids, n, false, &back, &e), &e);
     if (!loses) {
         assert_int_equal(back.n, text.n);
         assert_memory_equal(back.p, text.p, text.n);
@@ -209,12 +119,12 @@ static void long_words_end(void **state) {
     (void)state;
     static const char *const units[] = { "a", " ", "\U0001f999", "ab", "\u4e2d", "e ", "\u0301" };
     for (int i = 0; i < N_MODELS; i++) {
-        struct pair p;
+        struct tok_pair p;
         open_pair(models[i], &p);
         bool loses = strcmp(models[i], "unigram_bytes"); /* extra spaces, or what is unknown */
         for (size_t k = 0; k < ARRAY_LEN(units); k++) check_long(p.tok[0], units[k], loses);
         check_long(p.tok[0], "\xf0\x9f", true);
-        close_pair(&p);
+        tok_pair_close(&p);
     }
 }
 
@@ -235,7 +145,7 @@ static void refused(void **state) {
     (void)state;
     struct err e = { 0 };
     struct hf_tokenizer *t;
-    check_rc(sentencepiece_parse((struct span){ (const uint8_t *)PIECE, 5 }, &t, &e), &e);
+    assert_ok(sentencepiece_parse((struct span){ (const uint8_t *)PIECE, 5 }, &t, &e), &e);
     assert_true(t->n == 1 && t->model == HF_TOK_UNIGRAM && t->remove_extra_spaces && t->unk == -1 && t->bos == -1);
     hf_tokenizer_close(t);
     REFUSED("", ERR_FORMAT, "no pieces");
@@ -256,7 +166,7 @@ static void refused(void **state) {
 static void put_file(const char *dir, const char *name, const void *p, size_t n) {
     struct err e = { 0 };
     char *path = os_path_join(dir, name);
-    check_rc(os_write_file(path, p, n, &e), &e);
+    assert_ok(os_write_file(path, p, n, &e), &e);
     mem_free(path);
 }
 static void put_text(const char *dir, const char *name, const char *text) { put_file(dir, name, text, strlen(text)); }
@@ -264,7 +174,7 @@ static void put_text(const char *dir, const char *name, const char *text) { put_
 static enum err_code open_dir(const char *dir, struct hf_tokenizer **t, struct err *e) {
     char *path = os_path_join(dir, "tokenizer_config.json");
     struct hf_config *config = NULL;
-    if (os_exists(path)) check_rc(hf_config_open(path, &config, e), e);
+    if (os_exists(path)) assert_ok(hf_config_open(path, &config, e), e);
     enum err_code rc = hf_tokenizer_open(dir, config, t, e);
     hf_config_close(config);
     mem_free(path);
@@ -279,7 +189,7 @@ static void drop(const char *dir, const char *name) {
 
 static void directories(void **state) {
     (void)state;
-    char dir[] = "/tmp/snug-sp-XXXXXX", *path = data_path("bpe.model"), *model, line[700];
+    char dir[] = "/tmp/snug-sp-XXXXXX", *path = tok_data_path("bpe.model"), *model, line[700];
     size_t n;
     struct err e = { 0 };
     struct hf_tokenizer *t;
@@ -287,12 +197,12 @@ static void directories(void **state) {
     assert_non_null(mkdtemp(dir));
     assert_int_equal(hf_tokenizer_open(dir, NULL, &t, &e), ERR_NOT_FOUND);
     assert_non_null(strstr(e.msg, "tokenizer.model"));
-    check_rc(os_read_file(path, 1 << 20, &model, &n, &e), &e);
+    assert_ok(os_read_file(path, 1 << 20, &model, &n, &e), &e);
     put_file(dir, "tokenizer.model", model, n);
     put_text(dir, "added_tokens.json", "{\"<pad>\": 900, \"<a.b>\": 902}");
-    check_rc(open_dir(dir, &t, &e), &e);
+    assert_ok(open_dir(dir, &t, &e), &e);
     assert_true(t->n == 903 && t->n_added == 2 && t->added[1].id == 902 && !t->added[1].special);
-    check_rc(vocab_from_hf(t, &(struct vocab_hints){ 0, -1, -1, -1 }, &v, &e), &e);
+    assert_ok(vocab_from_hf(t, &(struct vocab_hints){ 0, -1, -1, -1 }, &v, &e), &e);
     assert_true(v.n == 903 && v.kind[900] == TOKEN_USER && v.kind[901] == TOKEN_UNUSED);
     assert_true(str_eqz(v.piece[902], "<a.b>") && v.score[902] == 0 && v.score[899] < 0);
     vocab_fini(&v);
@@ -302,7 +212,7 @@ static void directories(void **state) {
              "{\"added_tokens_decoder\": {\"1\": {\"content\": \"<s>\", \"special\": true}, "
              "\"900\": {\"content\": \"<end>\", \"special\": true}}, \"eos_token\": {\"content\": \"<end>\"}}");
     put_text(dir, "chat_template.jinja", "{{ x }}");
-    check_rc(open_dir(dir, &t, &e), &e); /* the newer list counts */
+    assert_ok(open_dir(dir, &t, &e), &e); /* the newer list counts */
     assert_true(t->n == 901 && t->n_added == 2 && t->eos == 900 && t->bos == 1 && t->added[1].special);
     assert_true(str_eqz(t->chat_template, "{{ x }}"));
     hf_tokenizer_close(t);

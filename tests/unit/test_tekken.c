@@ -3,38 +3,20 @@
  * tests/data/tok/tekken.json is the first 422 pieces of tekken_240718.json of the Python package mistral-common 1.13.1
  * without their readable texts, with sizes of 420 pieces and 24 special tokens; tekken.jsonl has what that package's
  * Tekkenizer gives for it, begin token included. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
-#include <jansson.h>
 
-#include "base/os.h"
 #include "format/tekken.h"
-#include "runtime/vocab_file.h"
-#include "text/tok.h"
-
-static void check_rc(enum err_code rc, const struct err *e) {
-    if (rc) fail_msg("%s", e->msg);
-}
-
-static char *data_path(const char *name) {
-    char *dir = os_path_join(getenv("SNUG_SOURCE"), "tests/data/tok"), *path = os_path_join(dir, name);
-    mem_free(dir);
-    return path;
-}
+#include "tok_lines.h"
 
 static struct hf_tokenizer *parse_data(void) {
-    char *path = data_path("tekken.json"), *text;
+    char *path = tok_data_path("tekken.json"), *text;
     size_t n;
     struct err e = { 0 };
     struct hf_tokenizer *t;
-    check_rc(os_read_file(path, 1 << 20, &text, &n, &e), &e);
-    check_rc(tekken_parse((struct span){ (const uint8_t *)text, n }, &t, &e), &e);
+    assert_ok(os_read_file(path, 1 << 20, &text, &n, &e), &e);
+    assert_ok(tekken_parse((struct span){ (const uint8_t *)text, n }, &t, &e), &e);
     mem_free(text);
     mem_free(path);
     return t;
@@ -54,35 +36,18 @@ static void record(void **state) {
 
 static void ids_are_mistrals(void **state) {
     (void)state;
-    struct hf_tokenizer *t = parse_data();
-    struct err e = { 0 };
-    struct vocab v;
-    struct tok *tok;
-    char *path = data_path("tekken.jsonl");
-    FILE *f = fopen(path, "r");
+    struct tok_pair pair;
+    FILE *f = tok_data_open("tekken.jsonl");
     size_t n_lines = 0, wrong = 0;
-    assert_non_null(f);
-    check_rc(vocab_from_hf(t, &(struct vocab_hints){ 0, -1, -1, -1 }, &v, &e), &e);
-    hf_tokenizer_close(t);
-    assert_string_equal(v.pre, "tekken");
-    check_rc(tok_open(&v, &tok, &e), &e);
+    tok_pair_open(&pair, parse_data());
+    assert_string_equal(pair.vocab[0].pre, "tekken");
     for (json_t *line; (line = json_loadf(f, JSON_DISABLE_EOF_CHECK, NULL)); n_lines++) {
-        const json_t *text = json_object_get(line, "text"), *want = json_object_get(line, "ids");
-        struct str s = { json_string_value(text), json_string_length(text) };
-        int32_t *ids;
-        size_t n;
-        check_rc(tok_encode(tok, s, TOK_ADD_SPECIAL, &ids, &n, &e), &e);
-        bool right = n == json_array_size(want);
-        for (size_t i = 0; right && i < n; i++) right = ids[i] == json_integer_value(json_array_get(want, i));
-        if (!right) print_error("\"%s\"\n", s.p);
-        wrong += !right;
-        mem_free(ids);
+        for (int k = 0; k < 2; k++)
+            wrong += !tok_line_matches(pair.tok[k], line, (struct tok_line_how){ .flags = TOK_ADD_SPECIAL });
         json_decref(line);
     }
     fclose(f);
-    mem_free(path);
-    tok_close(tok);
-    vocab_fini(&v);
+    tok_pair_close(&pair);
     assert_int_equal(n_lines, 73);
     assert_int_equal(wrong, 0);
 }
@@ -101,10 +66,10 @@ static void specials_of_a_list(void **state) {
     struct err e = { 0 };
     struct hf_tokenizer *t;
     struct vocab v;
-    check_rc(tekken_parse((struct span){ (const uint8_t *)json, sizeof(json) - 1 }, &t, &e), &e);
+    assert_ok(tekken_parse((struct span){ (const uint8_t *)json, sizeof(json) - 1 }, &t, &e), &e);
     assert_true(t->n == 6 && t->bos == 2 && t->eos == -1 && !t->added[0].special);
     assert_true(str_eqz(t->added[1].text, "<SPECIAL_1>") && str_eqz(t->piece[5], "ab"));
-    check_rc(vocab_from_hf(t, &(struct vocab_hints){ 0, -1, -1, -1 }, &v, &e), &e);
+    assert_ok(vocab_from_hf(t, &(struct vocab_hints){ 0, -1, -1, -1 }, &v, &e), &e);
     assert_true(v.n_merges == 1 && str_eqz(v.merge[0], "a b") && v.kind[0] == TOKEN_USER && v.kind[1] == TOKEN_CONTROL);
     vocab_fini(&v);
     hf_tokenizer_close(t);
@@ -119,8 +84,8 @@ static void merges_of_ranks(void **state) {
     struct err e = { 0 };
     struct hf_tokenizer *t;
     struct vocab v;
-    check_rc(tekken_parse((struct span){ (const uint8_t *)json, sizeof(json) - 1 }, &t, &e), &e);
-    check_rc(vocab_from_hf(t, &(struct vocab_hints){ 0, -1, -1, -1 }, &v, &e), &e);
+    assert_ok(tekken_parse((struct span){ (const uint8_t *)json, sizeof(json) - 1 }, &t, &e), &e);
+    assert_ok(vocab_from_hf(t, &(struct vocab_hints){ 0, -1, -1, -1 }, &v, &e), &e);
     assert_int_equal(v.n_merges, ARRAY_LEN(want));
     for (size_t i = 0; i < ARRAY_LEN(want); i++) assert_true(str_eqz(v.merge[i], want[i]));
     vocab_fini(&v);

@@ -1,16 +1,12 @@
 /* The tokenizer's parts and its interface on small vocabularies made here, where the right ids follow by hand. Real
  * vocabularies are in test_tok_reference. */
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
 #include <utf8proc.h>
 
+#include "../assert_ok.h"
 #include "base/log.h"
 #include "base/rng.h"
 #include "text/bytes.h"
@@ -20,10 +16,6 @@
 #include "text/pretok.h"
 #include "text/special.h"
 #include "text/tok.h"
-
-static void check_rc(enum err_code rc, const struct err *e) {
-    if (rc) fail_msg("%s", e->msg);
-}
 
 /* --- Bytes --- */
 
@@ -80,7 +72,7 @@ static void broken_bytes_become_replacements(void **state) {
 static void check_nfc(const char *text, const char *want) {
     struct err e = { 0 };
     struct buf got = { 0 };
-    check_rc(nfc_text(str_of(text), &got, &e), &e);
+    assert_ok(nfc_text(str_of(text), &got, &e), &e);
     assert_string_equal(got.p, want);
     assert_true(!nfc_is_sure(str_of(text)) || !strcmp(text, want));
     buf_fini(&got);
@@ -115,7 +107,7 @@ static void nfc_is_utf8procs(void **state) {
         buf_addz(&text, "");
         for (uint32_t n = rng_below(&rng, 60); n; n--) buf_addz(&text, parts[rng_below(&rng, ARRAY_LEN(parts))]);
         utf8proc_uint8_t *want = utf8proc_NFC((const utf8proc_uint8_t *)text.p);
-        check_rc(nfc_text((struct str){ text.p, text.n }, &got, &e), &e);
+        assert_ok(nfc_text((struct str){ text.p, text.n }, &got, &e), &e);
         buf_addz(&got, "");
         assert_string_equal(got.p, (char *)want);
         free(want);
@@ -135,7 +127,7 @@ static void many_marks(void **state) {
     buf_addz(&want, "\u1ea1");
     for (int i = 1; i < PAIRS; i++) buf_addz(&want, "\u0323");
     for (int i = 0; i < PAIRS; i++) buf_addz(&want, "\u0301");
-    check_rc(nfc_text((struct str){ text.p, text.n }, &got, &e), &e);
+    assert_ok(nfc_text((struct str){ text.p, text.n }, &got, &e), &e);
     assert_int_equal(got.n, want.n);
     assert_memory_equal(got.p, want.p, want.n);
     buf_fini(&text);
@@ -179,21 +171,21 @@ static void merges_follow_the_definition(void **state) {
         struct err e = { 0 };
         int32_t plain[200];
         size_t n_table = 1 + rng_below(&rng, 24), n = 1 + rng_below(&rng, 200);
-        check_rc(merge_init(&t, 0, &e), &e);
+        assert_ok(merge_init(&t, 0, &e), &e);
         for (size_t k = 0; k < n_table; k++) {
             uint32_t rank = round % 2 ? (uint32_t)k : rng_below(&rng, 6);
             list[k] = (struct merge_slot){ (int32_t)rng_below(&rng, 8), (int32_t)rng_below(&rng, 8), rank,
                                            (int32_t)rng_below(&rng, 8) };
-            check_rc(merge_add(&t, &list[k], &e), &e);
+            assert_ok(merge_add(&t, &list[k], &e), &e);
         }
-        check_rc(merge_reserve(&w, n, &e), &e);
+        assert_ok(merge_reserve(&w, n, &e), &e);
         for (size_t i = 0; i < n; i++) {
             plain[i] = w.id[i] = rng_below(&rng, 20) ? (int32_t)rng_below(&rng, 4) : -1;
             w.off[i] = (uint32_t)i;
         }
         w.n = n;
         n = merge_plainly(list, n_table, plain, n);
-        check_rc(merge_run(&t, &w, &e), &e);
+        assert_ok(merge_run(&t, &w, &e), &e);
         assert_int_equal(w.n, n);
         assert_memory_equal(w.id, plain, n * sizeof(*plain));
         for (size_t i = 1; i < n; i++) assert_true(w.off[i] > w.off[i - 1]);
@@ -218,9 +210,9 @@ static void split(const char *rule, struct str text, struct buf *out) {
     buf_clear(out);
     buf_addz(out, "");
     assert_non_null(pretok_rule_named(str_of(rule)));
-    check_rc(pretok_open(pretok_rule_named(str_of(rule)), &p, &e), &e);
-    check_rc(pretok_run_init(p, &run, &e), &e);
-    check_rc(pretok_split(p, &run, text, note_word, out, &e), &e);
+    assert_ok(pretok_open(pretok_rule_named(str_of(rule)), &p, &e), &e);
+    assert_ok(pretok_run_init(p, &run, &e), &e);
+    assert_ok(pretok_split(p, &run, text, note_word, out, &e), &e);
     pretok_run_fini(&run);
     pretok_close(p);
 }
@@ -383,7 +375,7 @@ static void check_ids(const struct tok *t, struct str text, unsigned flags, cons
     struct buf got = { 0 };
     int32_t *ids;
     size_t n;
-    check_rc(tok_encode(t, text, flags, &ids, &n, &e), &e);
+    assert_ok(tok_encode(t, text, flags, &ids, &n, &e), &e);
     buf_addz(&got, "");
     for (size_t i = 0; i < n; i++) buf_addf(&got, "%s%d", i ? " " : "", ids[i]);
     assert_string_equal(got.p, want);
@@ -394,7 +386,7 @@ static void check_ids(const struct tok *t, struct str text, unsigned flags, cons
 static void check_decoded(const struct tok *t, const int32_t *ids, size_t n, bool skip, const char *want) {
     struct err e = { 0 };
     struct buf got = { 0 };
-    check_rc(tok_decode(t, ids, n, skip, &got, &e), &e);
+    assert_ok(tok_decode(t, ids, n, skip, &got, &e), &e);
     assert_int_equal(got.n, strlen(want));
     if (got.n) assert_memory_equal(got.p, want, got.n);
     buf_fini(&got);
@@ -419,7 +411,7 @@ static void spm_rules(void **state) {
     v.eos = 2;
     v.unk = 0;
     v.add_bos = v.add_space_prefix = true;
-    check_rc(tok_open(&v, &t, &e), &e);
+    assert_ok(tok_open(&v, &t, &e), &e);
     check_ids(t, STR(""), 0, "");
     check_ids(t, STR(""), TOK_ADD_SPECIAL, "1");
     check_ids(t, STR("a"), TOK_ADD_SPECIAL, "1 6");
@@ -439,16 +431,16 @@ static void spm_rules(void **state) {
     check_decoded(t, (int32_t[]){ 12, 13, 12 }, 3, false, "\xc3\xa9" R);
     tok_close(t);
     v.prefix_space_first_only = true;
-    check_rc(tok_open(&v, &t, &e), &e);
+    assert_ok(tok_open(&v, &t, &e), &e);
     check_ids(t, STR("a<s>b"), TOK_PARSE_SPECIAL, "6 1 10");
     check_ids(t, STR("<s>b"), TOK_PARSE_SPECIAL, "1 10");
     tok_close(t);
     v.prefix_space_once = true;
-    check_rc(tok_open(&v, &t, &e), &e);
+    assert_ok(tok_open(&v, &t, &e), &e);
     check_ids(t, STR(" abc"), 0, "14 11");
     tok_close(t);
     v.add_space_prefix = false;
-    check_rc(tok_open(&v, &t, &e), &e);
+    assert_ok(tok_open(&v, &t, &e), &e);
     check_ids(t, STR("abc"), 0, "4 11");
     check_decoded(t, (int32_t[]){ 14 }, 1, false, " ab");
     tok_close(t);
@@ -466,7 +458,7 @@ static void spm_merges_across_spaces(void **state) {
     struct tok *t;
     struct err e = { 0 };
     make_vocab(&v, VOCAB_SPM, rows, ARRAY_LEN(rows));
-    check_rc(tok_open(&v, &t, &e), &e);
+    assert_ok(tok_open(&v, &t, &e), &e);
     check_ids(t, STR("a b a"), 0, "0 2 3");
     tok_close(t);
     vocab_fini(&v);
@@ -487,7 +479,7 @@ static void unigram_rules(void **state) {
     make_vocab(&v, VOCAB_UNIGRAM, rows, ARRAY_LEN(rows));
     memcpy(v.score, scores, sizeof(scores));
     v.unk = 0;
-    check_rc(tok_open(&v, &t, &e), &e);
+    assert_ok(tok_open(&v, &t, &e), &e);
     check_ids(t, STR("abab"), 0, "3 3");
     check_ids(t, STR("ba"), 0, "2 1");
     check_ids(t, STR("xab"), 0, "4 2"); /* -9 - 9 against -19 - 1 */
@@ -513,14 +505,14 @@ static void longest_replacement_counts(void **state) {
     struct charsmap m;
     struct str to = { 0 };
     struct err e = { 0 };
-    check_rc(charsmap_init(&m, (struct str){ (char *)&table, 4 + 4 * N + 5 }, &e), &e);
+    assert_ok(charsmap_init(&m, (struct str){ (char *)&table, 4 + 4 * N + 5 }, &e), &e);
     assert_int_equal(charsmap_find(&m, STR("abab"), &to), 2);
     assert_true(str_eqz(to, "yz"));
     assert_int_equal(charsmap_find(&m, STR("aab"), &to), 1);
     assert_true(str_eqz(to, "x"));
     assert_int_equal(charsmap_find(&m, STR("ba"), &to), 0);
     /* A text that does not end and a unit beyond the array are no replacements; a trie beyond the bytes is an error. */
-    check_rc(charsmap_init(&m, (struct str){ (char *)&table, 4 + 4 * N + 4 }, &e), &e);
+    assert_ok(charsmap_init(&m, (struct str){ (char *)&table, 4 + 4 * N + 4 }, &e), &e);
     assert_int_equal(charsmap_find(&m, STR("ab"), &to), 1);
     table.unit[ROOT ^ 'a'] = (1u << 20) << 10 | has_leaf | 'a';
     assert_int_equal(charsmap_find(&m, STR("ab"), &to), 0);
@@ -537,7 +529,7 @@ static void many_stretches(void **state) {
     struct buf text = { 0 }, want = { 0 };
     make_vocab(&v, VOCAB_SPM, spm_rows, ARRAY_LEN(spm_rows));
     v.add_space_prefix = true;
-    check_rc(tok_open(&v, &t, &e), &e);
+    assert_ok(tok_open(&v, &t, &e), &e);
     for (int i = 0; i < 400; i++) {
         buf_addz(&text, i % 3 ? "ab c<s>" : "ab ab<s>");
         buf_addf(&want, "%s14 %s 1", i ? " " : "", i % 3 ? "8 11" : "14");
@@ -587,7 +579,7 @@ static void bpe_rules(void **state) {
     v.piece[263] = STR("<tool>");
     v.kind[263] = TOKEN_USER;
     v.bos = v.eos = 5;
-    check_rc(tok_open(&v, &t, &e), &e);
+    assert_ok(tok_open(&v, &t, &e), &e);
     check_ids(t, STR("abc"), 0, "97 256"); /* b c comes before a b */
     check_ids(t, STR("ab abc"), 0, "257 259 256");
     check_ids(t, STR("aaaaa"), 0, "261 97");
@@ -599,7 +591,7 @@ static void bpe_rules(void **state) {
     assert_false(tok_is_eog(t, 263) || tok_is_eog(t, 97) || tok_is_eog(t, -1) || tok_is_eog(t, 264));
     tok_close(t);
     v.add_bos = v.add_eos = v.ignore_merges = true;
-    check_rc(tok_open(&v, &t, &e), &e);
+    assert_ok(tok_open(&v, &t, &e), &e);
     check_ids(t, STR("abc"), TOK_ADD_SPECIAL, "5 258 5"); /* a piece as a whole */
     tok_close(t);
     vocab_fini(&v);
@@ -615,19 +607,19 @@ static void bytes_survive(void **state) {
     struct rng rng;
     rng_seed(&rng, 3);
     make_bytes(&v, merges, ARRAY_LEN(merges), 0);
-    check_rc(tok_open(&v, &t, &e), &e);
+    assert_ok(tok_open(&v, &t, &e), &e);
     for (int round = 0; round < 500; round++) {
         char text[300];
         struct buf back = { 0 };
         int32_t *ids;
         size_t n_text = rng_below(&rng, sizeof(text)), n;
         for (size_t i = 0; i < n_text; i++) text[i] = (char)(rng_below(&rng, 3) ? rng_u32(&rng) : rng_u32(&rng) % 128);
-        check_rc(tok_encode(t, (struct str){ text, n_text }, 0, &ids, &n, &e), &e);
-        for (size_t i = 0; i < n; i++) check_rc(tok_piece(t, ids[i], &back, &e), &e);
+        assert_ok(tok_encode(t, (struct str){ text, n_text }, 0, &ids, &n, &e), &e);
+        for (size_t i = 0; i < n; i++) assert_ok(tok_piece(t, ids[i], &back, &e), &e);
         assert_int_equal(back.n, n_text);
         if (n_text) assert_memory_equal(back.p, text, n_text);
         buf_clear(&back);
-        check_rc(tok_decode(t, ids, n, false, &back, &e), &e);
+        assert_ok(tok_decode(t, ids, n, false, &back, &e), &e);
         assert_true(utf8_valid(back.p, back.n));
         buf_fini(&back);
         mem_free(ids);
@@ -649,26 +641,26 @@ static void long_words_end(void **state) {
     size_t n;
     char *text = mem_alloc(n_text, 1);
     make_bytes(&v, merges, ARRAY_LEN(merges), 0);
-    check_rc(tok_open(&v, &t, &e), &e);
+    assert_ok(tok_open(&v, &t, &e), &e);
     memset(text, 'a', n_text);
-    check_rc(tok_encode(t, (struct str){ text, n_text }, 0, &ids, &n, &e), &e);
+    assert_ok(tok_encode(t, (struct str){ text, n_text }, 0, &ids, &n, &e), &e);
     assert_int_equal(n, n_text / 4);
     for (size_t i = 0; i < n; i++) assert_int_equal(ids[i], 257);
     mem_free(ids);
     memset(text, ' ', n_text);
-    check_rc(tok_encode(t, (struct str){ text, n_text }, 0, &ids, &n, &e), &e);
+    assert_ok(tok_encode(t, (struct str){ text, n_text }, 0, &ids, &n, &e), &e);
     assert_int_equal(n, n_text / 2);
     mem_free(ids);
     for (size_t i = 0; i < n_text; i++) text[i] = "ab"[i % 2]; /* nothing merges */
-    check_rc(tok_encode(t, (struct str){ text, n_text }, 0, &ids, &n, &e), &e);
+    assert_ok(tok_encode(t, (struct str){ text, n_text }, 0, &ids, &n, &e), &e);
     assert_int_equal(n, n_text);
     mem_free(ids);
     for (size_t i = 0; i < n_text; i++) text[i] = "\xf0\x9f\xa6\x99"[i % 4]; /* three of four bytes merge */
-    check_rc(tok_encode(t, (struct str){ text, n_text }, 0, &ids, &n, &e), &e);
+    assert_ok(tok_encode(t, (struct str){ text, n_text }, 0, &ids, &n, &e), &e);
     assert_int_equal(n, n_text / 2);
     mem_free(ids);
     for (size_t i = 0; i < n_text; i++) text[i] = "\xf0\x9f"[i % 2]; /* no text: every byte is a word */
-    check_rc(tok_encode(t, (struct str){ text, n_text }, 0, &ids, &n, &e), &e);
+    assert_ok(tok_encode(t, (struct str){ text, n_text }, 0, &ids, &n, &e), &e);
     assert_int_equal(n, n_text);
     mem_free(ids);
     mem_free(text);
@@ -686,10 +678,10 @@ static void stream_holds_characters_together(void **state) {
     static const int32_t ids[] = { 'a', 0xf0, 0x9f, 0xa6, 0x99, 0xe2, 'b', 0xff, 0xe2, 0x82 };
     static const size_t bytes_after[] = { 1, 1, 1, 1, 5, 5, 9, 12, 12, 12 };
     make_bytes(&v, NULL, 0, 0);
-    check_rc(tok_open(&v, &t, &e), &e);
+    assert_ok(tok_open(&v, &t, &e), &e);
     tok_stream_init(&s, t, false);
     for (size_t i = 0; i < ARRAY_LEN(ids); i++) {
-        check_rc(tok_stream_push(&s, ids[i], &out, &e), &e);
+        assert_ok(tok_stream_push(&s, ids[i], &out, &e), &e);
         assert_int_equal(out.n, bytes_after[i]);
     }
     tok_stream_end(&s, &out);
@@ -719,7 +711,7 @@ static void wrong_input_is_refused(void **state) {
     v.eos = 256;
     check_refused(&v, ERR_FORMAT, "256");
     v.eos = -1;
-    check_rc(tok_open(&v, &t, &e), &e);
+    assert_ok(tok_open(&v, &t, &e), &e);
     assert_int_equal(tok_decode(t, (int32_t[]){ 256 }, 1, false, &out, &e), ERR_USAGE);
     assert_int_equal(tok_piece(t, -1, &out, &e), ERR_USAGE);
     assert_non_null(strstr(e.msg, "-1"));
@@ -749,7 +741,7 @@ static void unknown_rule_warns(void **state) {
     make_bytes(&v, NULL, 0, 0);
     strcpy(v.pre, "no-such-rule");
     log_set(note_line, line);
-    check_rc(tok_open(&v, &t, &e), &e);
+    assert_ok(tok_open(&v, &t, &e), &e);
     log_set(NULL, NULL);
     assert_non_null(strstr(line, "no-such-rule"));
     tok_close(t);

@@ -2,25 +2,17 @@
  * from each of tokenizer.json, tokenizer.model and tekken.json that a folder has, and from the GGUF metadata that snug
  * writes of each. The ids and texts were made with Hugging
  * Face's tokenizers and SentencePiece (README.md beside the data). */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
-#include <jansson.h>
 #include <openssl/sha.h>
 
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/num.h"
-#include "base/os.h"
 #include "format/sentencepiece.h"
 #include "format/tekken.h"
-#include "runtime/vocab_file.h"
-#include "text/tok.h"
+#include "tok_lines.h"
 
 struct source { const char *dir; bool spm; };
 static const struct source sources[] = {
@@ -62,13 +54,6 @@ static char *shared_path(const char *dir, const char *name) {
     return p;
 }
 
-static void check_rc(enum err_code rc, const struct err *e) {
-    char line[700];
-    if (!rc) return;
-    err_format(e, line, sizeof(line));
-    fail_msg("%s", line);
-}
-
 /* False if the folder has no such file. */
 static bool load_hf(const struct source *src, size_t file, struct vocab *v) {
     struct err e = { 0 };
@@ -79,12 +64,12 @@ static bool load_hf(const struct source *src, size_t file, struct vocab *v) {
     struct vocab_hints hints = { 0, -1, -1, -1 };
     bool there = os_exists(path);
     if (there) {
-        check_rc(os_map_open(path, &map, &e), &e);
-        check_rc(hf_config_open(config_path, &config, &e), &e);
-        check_rc(files[file].parse((struct span){ map.p, map.n }, &t, &e), &e);
-        check_rc(hf_tokenizer_configure(t, config, &e), &e);
+        assert_ok(os_map_open(path, &map, &e), &e);
+        assert_ok(hf_config_open(config_path, &config, &e), &e);
+        assert_ok(files[file].parse((struct span){ map.p, map.n }, &t, &e), &e);
+        assert_ok(hf_tokenizer_configure(t, config, &e), &e);
         os_map_close(&map);
-        check_rc(vocab_from_hf(t, &hints, v, &e), &e);
+        assert_ok(vocab_from_hf(t, &hints, v, &e), &e);
         hf_tokenizer_close(t);
         hf_config_close(config);
     }
@@ -93,30 +78,13 @@ static bool load_hf(const struct source *src, size_t file, struct vocab *v) {
     return there;
 }
 
-/* Writes v as GGUF metadata and reads it back. */
-static void through_gguf(const struct vocab *v, struct vocab *back) {
-    struct err e = { 0 };
-    struct gguf_writer *w;
-    struct gguf *g;
-    struct buf header = { 0 };
-    check_rc(gguf_writer_new(&w, &e), &e);
-    gguf_writer_str(w, "general.architecture", STR("llama"));
-    check_rc(vocab_to_gguf(v, w, &e), &e);
-    check_rc(gguf_writer_header(w, &header, &e), &e);
-    gguf_writer_free(w);
-    check_rc(gguf_open((struct span){ (const uint8_t *)header.p, header.n }, &g, &e), &e);
-    check_rc(vocab_from_gguf(g, back, &e), &e);
-    gguf_close(g);
-    buf_fini(&header);
-}
-
 /* Calls body with each line of a file of JSON objects; gives the number of lines that body found wrong. */
 typedef bool line_fn(const struct subject *s, const json_t *line);
 static size_t each_line(const struct subject *s, const char *name, line_fn *body, size_t *n_lines) {
     char *path = shared_path(s->src->dir, name), *text;
     size_t n, wrong = 0;
     struct err e = { 0 };
-    check_rc(os_read_file(path, 64u << 20, &text, &n, &e), &e);
+    assert_ok(os_read_file(path, 64u << 20, &text, &n, &e), &e);
     *n_lines = 0;
     for (char *p = text, *end; p < text + n && (end = memchr(p, '\n', (size_t)(text + n - p))); p = end + 1) {
         json_error_t je;
@@ -135,11 +103,6 @@ static size_t each_line(const struct subject *s, const char *name, line_fn *body
     return wrong;
 }
 
-static struct str text_of(const json_t *line, const char *key) {
-    const json_t *s = json_object_get(line, key);
-    return (struct str){ json_string_value(s), json_string_length(s) };
-}
-
 static int32_t *ids_of(const json_t *line, const char *key, size_t *n) {
     const json_t *list = json_object_get(line, key);
     *n = json_array_size(list);
@@ -151,7 +114,7 @@ static int32_t *ids_of(const json_t *line, const char *key, size_t *n) {
 /* From GGUF a text's first space is SentencePiece's to add even where the text has one. SentencePiece itself takes no
  * special tokens from a text, so for such lines there are no ids to compare with (mistral_v3 alone). */
 static bool has_no_reference(const struct subject *s, const json_t *line) {
-    struct str text = text_of(line, "text"), tag = text_of(line, "tag");
+    struct str text = tok_line_text(line, "text"), tag = tok_line_text(line, "tag");
     bool space = str_starts(text, " ") || str_starts(text, "\xe2\x96\x81");
     return s->like_spm && s->vocab.prefix_space_first_only && space && !json_object_get(line, "ids_spm") &&
            (str_starts(tag, "special") || str_starts(tag, "added"));
@@ -165,7 +128,7 @@ static bool encodes(const struct subject *s, const json_t *line) {
     int32_t *want = ids_of(line, key, &n_want), *ids;
     unsigned flags = (json_is_true(json_object_get(line, "add_special")) ? TOK_ADD_SPECIAL : 0) |
                      (json_is_true(json_object_get(line, "parse_special")) ? TOK_PARSE_SPECIAL : 0);
-    check_rc(tok_encode(s->tok, text_of(line, "text"), flags, &ids, &n, &e), &e);
+    assert_ok(tok_encode(s->tok, tok_line_text(line, "text"), flags, &ids, &n, &e), &e);
     bool same = n == n_want && !memcmp(ids, want, n * sizeof(*ids));
     if (!same) {
         print_error("got ");
@@ -201,7 +164,7 @@ static void fallback_text(const struct subject *s, const int32_t *ids, size_t n,
         if (i < n && v->kind[ids[i]] != TOKEN_BYTE) {
             bool special = v->kind[ids[i]] == TOKEN_CONTROL || v->kind[ids[i]] == TOKEN_UNKNOWN;
             struct err e = { 0 };
-            if (!(skip && special)) check_rc(tok_piece(s->tok, ids[i], out, &e), &e);
+            if (!(skip && special)) assert_ok(tok_piece(s->tok, ids[i], out, &e), &e);
             i++;
         }
     }
@@ -214,12 +177,12 @@ static bool decodes(const struct subject *s, const json_t *line) {
     size_t n;
     int32_t *ids = ids_of(line, "ids", &n);
     bool skip = json_is_true(json_object_get(line, "skip_special"));
-    check_rc(tok_decode(s->tok, ids, n, skip, &got, &e), &e);
-    bool same = str_eq((struct str){ got.p, got.n }, text_of(line, "text"));
+    assert_ok(tok_decode(s->tok, ids, n, skip, &got, &e), &e);
+    bool same = str_eq((struct str){ got.p, got.n }, tok_line_text(line, "text"));
     if (!same && s->src->spm) {
         fallback_text(s, ids, n, skip, false, &other);
         fallback_text(s, ids, n, skip, true, &kept);
-        same = str_eq((struct str){ other.p, other.n }, text_of(line, "text")) &&
+        same = str_eq((struct str){ other.p, other.n }, tok_line_text(line, "text")) &&
                str_eq((struct str){ kept.p, kept.n }, (struct str){ got.p, got.n });
     }
     if (!same) print_error("got \"%.*s\"\n", (int)got.n, got.p);
@@ -246,14 +209,14 @@ static bool streams(const struct subject *s, const json_t *line) {
     const json_t *steps = json_object_get(line, "steps");
     struct tok_stream stream;
     bool skip = json_is_true(json_object_get(line, "skip_special")), same = true;
-    check_rc(tok_decode(s->tok, ids, n, skip, &whole, &e), &e);
+    assert_ok(tok_decode(s->tok, ids, n, skip, &whole, &e), &e);
     bool by_step = json_is_array(steps) && !(whole.n && strstr(whole.p, "\xef\xbf\xbd"));
     buf_addz(&got, "");
     buf_addz(&theirs, "");
     tok_stream_init(&stream, s->tok, skip);
     for (size_t i = 0; i < n; i++) {
         const json_t *step = json_array_get(steps, i);
-        check_rc(tok_stream_push(&stream, ids[i], &got, &e), &e);
+        assert_ok(tok_stream_push(&stream, ids[i], &got, &e), &e);
         buf_add(&theirs, json_string_value(step), json_string_length(step));
         same = same && utf8_valid(got.p, got.n) && is_prefix(&got, &whole);
         if (by_step) same = same && is_prefix(&theirs, &got) && (!json_is_string(step) || got.n == theirs.n);
@@ -293,10 +256,10 @@ static size_t check_corpus(const struct subject *s) {
         struct err e = { 0 };
         int32_t *ids;
         size_t n_text, n;
-        check_rc(os_read_file(text_path, 64u << 20, &text, &n_text, &e), &e);
+        assert_ok(os_read_file(text_path, 64u << 20, &text, &n_text, &e), &e);
         sha256_hex(text, n_text, hex);
         assert_string_equal(hex, json_string_value(json_object_get(want, "sha256_of_file")));
-        check_rc(tok_encode(s->tok, (struct str){ text, n_text }, TOK_PARSE_SPECIAL, &ids, &n, &e), &e);
+        assert_ok(tok_encode(s->tok, (struct str){ text, n_text }, TOK_PARSE_SPECIAL, &ids, &n, &e), &e);
         sha256_hex(ids, n * sizeof(*ids), hex);
         bool right = n == (size_t)json_integer_value(json_object_get(want, "n_tokens")) &&
                      !strcmp(hex, json_string_value(json_object_get(want, "sha256_of_ids")));
@@ -330,11 +293,11 @@ static void source_matches(void **state) {
         struct subject own = { .src = *state, .file = files[i].name, .like_spm = i > 0 }, back = own;
         back.gguf = back.like_spm = true;
         if (!load_hf(own.src, i, &own.vocab)) continue;
-        through_gguf(&own.vocab, &back.vocab);
+        vocab_through_gguf(&own.vocab, &back.vocab);
         assert_true(vocab_same(&own.vocab, &back.vocab, NULL, 0));
         struct subject *const both[] = { &own, &back };
         for (int k = 0; k < 2; k++) {
-            check_rc(tok_open(&both[k]->vocab, &both[k]->tok, &e), &e);
+            assert_ok(tok_open(&both[k]->vocab, &both[k]->tok, &e), &e);
             subject_matches(both[k]);
             tok_close(both[k]->tok);
             vocab_fini(&both[k]->vocab);
@@ -357,12 +320,12 @@ static void vocab_gguf_matches(void **state) {
         snprintf(in_name, sizeof(in_name), "%s.gguf%s", name, ends[i]);
         paths[i] = shared_path("tokenizers/vocab_gguf", in_name);
     }
-    check_rc(os_map_open(paths[0], &map, &e), &e);
-    check_rc(gguf_open((struct span){ map.p, map.n }, &g, &e), &e);
-    check_rc(vocab_from_gguf(g, &v, &e), &e);
-    check_rc(tok_open(&v, &t, &e), &e);
-    check_rc(os_read_file(paths[1], 1u << 20, &texts, &n_texts, &e), &e);
-    check_rc(os_read_file(paths[2], 1u << 20, &ids_text, &n_ids_text, &e), &e);
+    assert_ok(os_map_open(paths[0], &map, &e), &e);
+    assert_ok(gguf_open((struct span){ map.p, map.n }, &g, &e), &e);
+    assert_ok(vocab_from_gguf(g, &v, &e), &e);
+    assert_ok(tok_open(&v, &t, &e), &e);
+    assert_ok(os_read_file(paths[1], 1u << 20, &texts, &n_texts, &e), &e);
+    assert_ok(os_read_file(paths[2], 1u << 20, &ids_text, &n_ids_text, &e), &e);
     char *line = ids_text;
     for (char *p = texts; p; n_lines++) {
         char *end = strstr(p, parting), *next_line = strchr(line, '\n');
@@ -370,7 +333,7 @@ static void vocab_gguf_matches(void **state) {
         struct buf got = { 0 };
         int32_t *ids;
         if (!end) break; /* the last text is nothing */
-        check_rc(tok_encode(t, (struct str){ p, n }, 0, &ids, &n_ids, &e), &e);
+        assert_ok(tok_encode(t, (struct str){ p, n }, 0, &ids, &n_ids, &e), &e);
         buf_addz(&got, "");
         for (size_t i = 0; i < n_ids; i++) buf_addf(&got, " %d", ids[i]);
         assert_non_null(next_line);

@@ -1,29 +1,21 @@
 /* Vocabularies from and to files: defaults and refusals of GGUF metadata, ids that no piece has, hints of
  * config.json. The seam as a whole, with real files, is in test_tok_reference. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
 
+#include "../assert_ok.h"
 #include "base/log.h"
 #include "base/os.h"
 #include "runtime/vocab_file.h"
-
-static void check_rc(enum err_code rc, const struct err *e) {
-    if (rc) fail_msg("%s", e->msg);
-}
 
 /* Metadata as the writer has it by now, read back; the writer is used up. */
 static enum err_code read_back(struct gguf_writer *w, struct vocab *v, struct err *e) {
     struct buf header = { 0 };
     struct gguf *g;
-    check_rc(gguf_writer_header(w, &header, e), e);
+    assert_ok(gguf_writer_header(w, &header, e), e);
     gguf_writer_free(w);
-    check_rc(gguf_open((struct span){ (const uint8_t *)header.p, header.n }, &g, e), e);
+    assert_ok(gguf_open((struct span){ (const uint8_t *)header.p, header.n }, &g, e), e);
     enum err_code rc = vocab_from_gguf(g, v, e);
     gguf_close(g);
     buf_fini(&header); /* nothing may be borrowed from it */
@@ -34,7 +26,7 @@ static struct gguf_writer *new_writer(const char *model, uint32_t n) {
     static const struct str pieces[] = { { "<unk>", 5 }, { "<s>", 3 }, { "</s>", 4 }, { "a", 1 } };
     struct gguf_writer *w;
     struct err e = { 0 };
-    check_rc(gguf_writer_new(&w, &e), &e);
+    assert_ok(gguf_writer_new(&w, &e), &e);
     gguf_writer_str(w, "general.architecture", STR("llama"));
     if (model) gguf_writer_str(w, "tokenizer.ggml.model", str_of(model));
     if (n) gguf_writer_str_array(w, "tokenizer.ggml.tokens", pieces, n);
@@ -59,7 +51,7 @@ static void defaults_of_gguf(void **state) {
     struct gguf_writer *w = new_writer("llama", 4);
     gguf_writer_array(w, "tokenizer.ggml.scores", GGUF_F32, scores, 4);
     gguf_writer_u32(w, "tokenizer.ggml.padding_token_id", UINT32_MAX); /* "none" of older writers */
-    check_rc(read_back(w, &v, &e), &e);
+    assert_ok(read_back(w, &v, &e), &e);
     assert_true(v.model == VOCAB_SPM && v.n == 4 && v.unk == 0 && v.bos == 1 && v.eos == 2 && v.pad == -1);
     assert_true(v.add_bos && !v.add_eos && v.add_space_prefix && v.kind[3] == TOKEN_NORMAL && v.score[3] == -1);
     assert_true(str_eqz(v.piece[2], "</s>"));
@@ -69,15 +61,15 @@ static void defaults_of_gguf(void **state) {
     gguf_writer_str_array(w, "tokenizer.ggml.merges", &STR("a a"), 1);
     gguf_writer_str(w, "tokenizer.ggml.pre", STR("llama-v3"));
     gguf_writer_str(w, "tokenizer.chat_template", STR("{{ x }}"));
-    check_rc(read_back(w, &v, &e), &e);
+    assert_ok(read_back(w, &v, &e), &e);
     assert_true(v.model == VOCAB_BPE && v.bos == -1 && v.eos == -1 && v.add_bos && v.ignore_merges && !v.nfc);
     assert_true(!strcmp(v.pre, "llama-v3") && v.n_merges == 1 && str_eqz(v.chat_template, "{{ x }}"));
     vocab_fini(&v);
 
-    check_rc(read_back(new_writer(NULL, 0), &v, &e), &e);
+    assert_ok(read_back(new_writer(NULL, 0), &v, &e), &e);
     assert_true(v.model == VOCAB_NONE && v.n == 0 && v.bos == -1);
     vocab_fini(&v);
-    check_rc(read_back(new_writer("none", 0), &v, &e), &e);
+    assert_ok(read_back(new_writer("none", 0), &v, &e), &e);
     assert_int_equal(v.model, VOCAB_NONE);
     vocab_fini(&v);
 }
@@ -113,8 +105,8 @@ static struct hf_tokenizer *open_seed(const char *name) {
     char *dir = os_path_join(getenv("SNUG_SOURCE"), "fuzz/corpus/tokenizer_json");
     char *path = os_path_join(dir, name), *text;
     size_t n;
-    check_rc(os_read_file(path, 4096, &text, &n, &e), &e);
-    check_rc(hf_tokenizer_parse((struct span){ (const uint8_t *)text, n }, NULL, &t, &e), &e);
+    assert_ok(os_read_file(path, 4096, &text, &n, &e), &e);
+    assert_ok(hf_tokenizer_parse((struct span){ (const uint8_t *)text, n }, NULL, &t, &e), &e);
     mem_free(text);
     mem_free(path);
     mem_free(dir);
@@ -126,7 +118,7 @@ static void hints_fill_gaps(void **state) {
     struct hf_tokenizer *t = open_seed("llama3.json"); /* ids 0 to 10; begin token 9, no end token */
     struct vocab v;
     struct err e = { 0 };
-    check_rc(vocab_from_hf(t, &(struct vocab_hints){ 13, 3, 10, 99 }, &v, &e), &e);
+    assert_ok(vocab_from_hf(t, &(struct vocab_hints){ 13, 3, 10, 99 }, &v, &e), &e);
     assert_true(v.n == 13 && v.bos == 9 && v.eos == 10 && v.pad == -1);
     assert_true(str_eqz(v.piece[12], "[PAD12]") && v.kind[12] == TOKEN_UNUSED);
     assert_true(v.kind[9] == TOKEN_CONTROL && v.kind[10] == TOKEN_USER && v.kind[8] == TOKEN_NORMAL);
@@ -145,7 +137,7 @@ static void scores_follow_merges(void **state) {
     struct hf_tokenizer *t = open_seed("llama2.json");
     struct vocab v;
     struct err e = { 0 };
-    check_rc(vocab_from_hf(t, &(struct vocab_hints){ 0, -1, -1, -1 }, &v, &e), &e);
+    assert_ok(vocab_from_hf(t, &(struct vocab_hints){ 0, -1, -1, -1 }, &v, &e), &e);
     assert_int_equal(v.n, 12);
     for (int i = 0; i < 12; i++) assert_true(v.score[i] == want[i]);
     assert_true(v.kind[0] == TOKEN_UNKNOWN && v.kind[1] == TOKEN_CONTROL && v.kind[3] == TOKEN_BYTE);
@@ -163,12 +155,12 @@ static void gguf_keeps_all(void **state) {
         struct gguf_writer *w = new_writer(NULL, 0);
         struct vocab a, b;
         struct err e = { 0 };
-        check_rc(vocab_from_hf(t, &(struct vocab_hints){ 0, -1, -1, -1 }, &a, &e), &e);
+        assert_ok(vocab_from_hf(t, &(struct vocab_hints){ 0, -1, -1, -1 }, &a, &e), &e);
         a.eot = 2;
         a.ignore_merges = a.model == VOCAB_BPE && i != 0; /* against what the names imply */
         a.nfc = a.model == VOCAB_BPE && i != 2;
-        check_rc(vocab_to_gguf(&a, w, &e), &e);
-        check_rc(read_back(w, &b, &e), &e);
+        assert_ok(vocab_to_gguf(&a, w, &e), &e);
+        assert_ok(read_back(w, &b, &e), &e);
         assert_true(vocab_same(&a, &b, NULL, 0));
         assert_string_equal(a.pre, b.pre);
         assert_true(a.pad == b.pad && a.unk == b.unk && a.eot == b.eot && a.n_merges == b.n_merges);
@@ -194,7 +186,7 @@ static void gemma4_is_scored_by_merges(void **state) {
     struct str merge[32];
     struct buf text = { 0 };
     int32_t kind[64];
-    check_rc(vocab_from_hf(t, &(struct vocab_hints){ 0, -1, -1, -1 }, &a, &e), &e);
+    assert_ok(vocab_from_hf(t, &(struct vocab_hints){ 0, -1, -1, -1 }, &a, &e), &e);
     assert_true(a.model == VOCAB_SPM && a.n <= ARRAY_LEN(kind) && t->n_merges && t->n_merges <= ARRAY_LEN(merge));
     for (uint32_t i = 0; i < a.n; i++) kind[i] = a.kind[i];
     for (uint32_t i = 0; i < t->n_merges; i++) {
@@ -212,7 +204,7 @@ static void gemma4_is_scored_by_merges(void **state) {
     gguf_writer_u32(w, "tokenizer.ggml.bos_token_id", (uint32_t)a.bos);
     gguf_writer_u32(w, "tokenizer.ggml.eos_token_id", (uint32_t)a.eos);
     gguf_writer_bool(w, "tokenizer.ggml.add_space_prefix", false);
-    check_rc(read_back(w, &b, &e), &e);
+    assert_ok(read_back(w, &b, &e), &e);
     assert_true(b.model == VOCAB_SPM && b.n == a.n && b.add_bos && !b.add_space_prefix && !b.n_merges);
     for (uint32_t i = 0; i < a.n; i++) {
         assert_true(str_eq(a.piece[i], b.piece[i]) && a.kind[i] == b.kind[i] && a.score[i] == b.score[i]);
@@ -232,16 +224,16 @@ static void tiny_agrees_with_llama_cpp(void **state) {
     struct err e = { 0 };
     char why[200] = "";
     char *path = os_path_join(getenv("SNUG_SOURCE"), "models/tiny");
-    check_rc(tfile_open(path, 0, &f, &e), &e);
-    check_rc(vocab_from_file(f, &a, &e), &e);
+    assert_ok(tfile_open(path, 0, &f, &e), &e);
+    assert_ok(vocab_from_file(f, &a, &e), &e);
     tfile_close(f);
     mem_free(path);
     assert_true(a.n == 4096 && a.bos == 0 && a.eos == 1 && a.add_bos && a.ignore_merges);
     assert_string_equal(a.pre, "llama-bpe");
     if (shared) {
         path = os_path_join(shared, "models/tiny/llamacpp/Q4_K_M.gguf");
-        check_rc(tfile_open(path, 0, &f, &e), &e);
-        check_rc(vocab_from_file(f, &b, &e), &e);
+        assert_ok(tfile_open(path, 0, &f, &e), &e);
+        assert_ok(vocab_from_file(f, &b, &e), &e);
         if (!vocab_same(&a, &b, why, sizeof(why))) fail_msg("%s", why);
         assert_true(a.n_merges == b.n_merges && a.add_bos == b.add_bos && a.ignore_merges == b.ignore_merges);
         for (uint32_t i = 0; i < a.n_merges; i++) assert_true(str_eq(a.merge[i], b.merge[i]));
@@ -270,9 +262,9 @@ static void ids_of_settings_are_tokens(void **state) {
         struct vocab v;
         struct err e = { 0 };
         char text[800];
-        check_rc(hf_config_parse((struct span){ (const uint8_t *)config, sizeof config - 1 }, "config.json", &c, &e),
+        assert_ok(hf_config_parse((struct span){ (const uint8_t *)config, sizeof config - 1 }, "config.json", &c, &e),
                  &e);
-        check_rc(hf_config_parse((struct span){ (const uint8_t *)cases[i].json, strlen(cases[i].json) },
+        assert_ok(hf_config_parse((struct span){ (const uint8_t *)cases[i].json, strlen(cases[i].json) },
                                  "generation_config.json", &generation, &e), &e);
         enum err_code rc = vocab_from_file(&(struct tfile){ .dir = dir, .config = c, .generation = generation }, &v,
                                            &e);
@@ -280,7 +272,7 @@ static void ids_of_settings_are_tokens(void **state) {
         if (cases[i].key && rc != ERR_FORMAT) fail_msg("%s is taken", cases[i].json);
         if (cases[i].key && (!strstr(text, "generation_config.json") || !strstr(text, cases[i].key)))
             fail_msg("%s: %s", cases[i].json, text);
-        if (!cases[i].key) check_rc(rc, &e);
+        if (!cases[i].key) assert_ok(rc, &e);
         vocab_fini(&v);
         hf_config_close(generation);
         hf_config_close(c);
