@@ -40,7 +40,7 @@ float encoder_reach(enum qtype t) {
 }
 
 /* One pass that is only true or false, then one that looks for the culprit. */
-static enum err_code check_row(enum qtype t, const float *x, size_t n, size_t row, struct err *e) {
+static enum err_code check_row(enum qtype t, const float *x, size_t n, uint64_t row, struct err *e) {
     const float reach = encoder_reach(t);
     bool good = true;
     for (size_t j = 0; j < n; j++) good &= fabsf(x[j]) <= reach;
@@ -48,10 +48,10 @@ static enum err_code check_row(enum qtype t, const float *x, size_t n, size_t ro
     size_t j = 0;
     while (fabsf(x[j]) <= reach) j++;
     if (!isfinite(x[j]))
-        return err_set(e, ERR_FORMAT, "the weight in row %zu, column %zu is %g: the model is damaged", row, j,
-                       (double)x[j]);
-    return err_set(e, ERR_UNSUPPORTED, "the weight %g in row %zu, column %zu is beyond what %s can hold (%g); keep "
-                   "this tensor as BF16 or F32", (double)x[j], row, j, qtype_name(t), (double)reach);
+        return err_set(e, ERR_FORMAT, "the weight in row %llu, column %zu is %g: the model is damaged",
+                       (unsigned long long)row, j, (double)x[j]);
+    return err_set(e, ERR_UNSUPPORTED, "the weight %g in row %llu, column %zu is beyond what %s can hold (%g); keep "
+                   "this tensor as BF16 or F32", (double)x[j], (unsigned long long)row, j, qtype_name(t), (double)reach);
 }
 
 /* The weights of the errors: importances scaled to a mean of 1, plus a trace that keeps columns which calibration never
@@ -85,10 +85,11 @@ enum err_code encode_rows(enum qtype t, const float *w, size_t n_rows, size_t n,
     if (!weights) return err_no_memory(e, (uint64_t)n * sizeof *weights);
     search_fn *search = search_of(t);
     bool plain = in && in->plain;
+    uint64_t first = in ? in->first_row : 0;
     enum err_code rc;
     TRY_OUT(rc, error_weights(in, n, weights, e));
     for (size_t r = 0; r < n_rows; r++) {
-        TRY_OUT(rc, check_row(t, w + r * n, n, r, e));
+        TRY_OUT(rc, check_row(t, w + r * n, n, first + r, e));
         if (plain) qtype_info(t)->encode(w + r * n, (uint8_t *)out + r * row_bytes, n);
         else search(w + r * n, weights, (uint8_t *)out + r * row_bytes, n);
     }

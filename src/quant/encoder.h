@@ -18,6 +18,7 @@ struct encoder_input {
     const float *importance; /* (n) E[x_j^2]; any common factor; finite, not negative. NULL: all columns alike */
     const float *moment;     /* (n, n) E[x_i x_j]. Encoders use its diagonal, and that only where importance is NULL */
     bool plain;              /* the codec's own rounding (qtype.h) and no search; what is known of inputs is not used */
+    uint64_t first_row;      /* what the first row is called in messages: its number in the matrix */
 };
 
 /* Encodes n_rows rows of n weights w (n_rows, n) to out, qtype_row_bytes(t, n) bytes a row. `in` may be NULL.
@@ -26,8 +27,7 @@ struct encoder_input {
  * matrix into runs of rows and encode these at the same time. Same input, same bytes, on every CPU.
  *
  * ERR_UNSUPPORTED when n is no multiple of the type's block, when t is unknown or read only, or when a weight is beyond
- * encoder_reach; ERR_FORMAT when a weight or an importance is not finite. The message names row and column, counted
- * from 0 within this call: a caller who gives a part of a matrix says with err_where where that part begins. out is
+ * encoder_reach; ERR_FORMAT when a weight or an importance is not finite. The message names row and column. out is
  * then partly written. */
 enum err_code encode_rows(enum qtype t, const float *w, size_t n_rows, size_t n, const struct encoder_input *in,
                           void *out, struct err *e);

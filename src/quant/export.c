@@ -7,6 +7,7 @@
 #include "base/os.h"
 #include "quant/encoder.h"
 #include "quant/export_meta.h"
+#include "quant/tries.h"
 
 enum {
     PIECE_FLOATS = 1 << 20, /* weights held decoded at once */
@@ -135,10 +136,9 @@ static void encode_task(void *arg, size_t begin, size_t end, unsigned thread) {
         uint64_t row = p->first + r, n_out = p->t->w->ne[1], in_matrix = row % n_out;
         const float *importance = p->t->importance;
         struct encoder_input in = { .importance = importance ? importance + row / n_out * p->n_in : NULL,
-                                    .plain = p->plain };
+                                    .plain = p->plain, .first_row = row };
         n = min_u64(end - r, n_out - in_matrix);
         e->code = encode_rows(p->t->type, p->floats + r * p->n_in, n, p->n_in, &in, p->bytes + r * p->row_bytes, e);
-        err_where(e, e->code, "rows from %llu on", (unsigned long long)row); /* encode_rows counts from 0 */
     }
 }
 
@@ -202,8 +202,10 @@ static enum err_code put_vector(struct writing *k, const struct weight *w, struc
     return rc;
 }
 
-/* Quantized weights as they are. */
+/* Quantized weights as they are, if they all are numbers. */
 static enum err_code put_stored(struct writing *k, const struct weight *w, struct err *e) {
+    float max_abs;
+    TRY(weight_scan(k->t->pool, w, &max_abs, e));
     uint64_t n_rows = model_weight_rows(w), row = model_weight_bytes(w) / n_rows, n;
     uint64_t piece = min_u64(max_u64(1, COPY_BYTES / row), n_rows);
     void *bytes = mem_alloc(piece, row);

@@ -67,9 +67,9 @@ static enum err_code put_weight(const struct hf_export *x, size_t index, struct 
     for (uint64_t first = 0; first < n_rows && !rc; first += n) {
         n = min_u64(piece, n_rows - first);
         read_rows(x->m, w, first, n, floats);
-        rc = encode_rows(x->types[index], floats, n, n_in, NULL, bytes, e);
-        if (rc) err_where(e, rc, "rows from %llu on", (unsigned long long)first);
-        else rc = tstream_put(s, bytes, n * row_bytes, e);
+        struct encoder_input in = { .first_row = first };
+        rc = encode_rows(x->types[index], floats, n, n_in, &in, bytes, e);
+        if (!rc) rc = tstream_put(s, bytes, n * row_bytes, e);
         model_release_rows(w, first, n);
     }
     mem_free(floats);

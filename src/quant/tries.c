@@ -177,6 +177,7 @@ static void encode_piece(void *arg, size_t begin, size_t end, unsigned thread) {
     struct encoder_input in = encoder_input(k, run.x);
     uint64_t row_bytes = 0, row = run.x * k->w->ne[1] + run.first;
     (void)end;
+    in.first_row = row;
     qtype_row_bytes(*k->types, k->w->ne[0], &row_bytes);
     model_read_file_rows(k->w, row, run.n, b->w);
     if (!b->rc) b->rc = encode_rows(*k->types, b->w, run.n, k->w->ne[0], &in, k->out + row * row_bytes, &b->err);
