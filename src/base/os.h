@@ -43,6 +43,8 @@ void os_advise(const void *p, size_t n, enum os_advice advice);
 enum err_code os_read_file(const char *path, size_t max, char **data, size_t *n, struct err *e);
 bool os_is_dir(const char *path);
 bool os_exists(const char *path);
+/* Whether a was written after the last writing of b; false if either is not there. */
+bool os_is_newer(const char *a, const char *b);
 /* Names in a directory, sorted, without . and ..; caller frees each name and the array (mem_free). */
 enum err_code os_list_dir(const char *path, char ***names, size_t *n, struct err *e);
 /* "dir/name"; caller frees. NULL when out of memory. */

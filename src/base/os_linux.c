@@ -147,6 +147,13 @@ bool os_exists(const char *path) {
     return stat(path, &st) == 0;
 }
 
+bool os_is_newer(const char *a, const char *b) {
+    struct stat x, y;
+    if (stat(a, &x) || stat(b, &y)) return false;
+    if (x.st_mtim.tv_sec != y.st_mtim.tv_sec) return x.st_mtim.tv_sec > y.st_mtim.tv_sec;
+    return x.st_mtim.tv_nsec > y.st_mtim.tv_nsec;
+}
+
 static int by_name(const void *a, const void *b) {
     return strcmp(*(char *const *)a, *(char *const *)b);
 }

@@ -118,6 +118,12 @@ const struct tfile_tensor *tfile_find(const struct tfile *f, const char *name) {
 
 const char *tfile_file_path(const struct tfile *f, size_t i) { return f->priv->parts[i].path; }
 
+bool tfile_changed_since(const struct tfile *f, const char *path) {
+    for (size_t i = 0; i < f->n_files; i++)
+        if (os_is_newer(tfile_file_path(f, i), path)) return true;
+    return false;
+}
+
 /* --- GGUF --- */
 
 /* What the split.* keys of one shard say; count 0 or 1 means a file that stands alone. */

@@ -42,4 +42,6 @@ void tfile_close(struct tfile *f); /* NULL is fine */
 const struct tfile_tensor *tfile_find(const struct tfile *f, const char *name);
 /* Path of file number i < n_files: what an error about a tensor names. */
 const char *tfile_file_path(const struct tfile *f, size_t i);
+/* Whether one of the weight files was written after the file at path was; false if there is none at path. */
+bool tfile_changed_since(const struct tfile *f, const char *path);
 #endif

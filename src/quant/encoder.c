@@ -51,7 +51,8 @@ static enum err_code check_row(enum qtype t, const float *x, size_t n, uint64_t 
         return err_set(e, ERR_FORMAT, "the weight in row %llu, column %zu is %g: the model is damaged",
                        (unsigned long long)row, j, (double)x[j]);
     return err_set(e, ERR_UNSUPPORTED, "the weight %g in row %llu, column %zu is beyond what %s can hold (%g); keep "
-                   "this tensor as BF16 or F32", (double)x[j], (unsigned long long)row, j, qtype_name(t), (double)reach);
+                   "this tensor as BF16 or F32", (double)x[j], (unsigned long long)row, j, qtype_name(t),
+                   (double)reach);
 }
 
 /* The weights of the errors: importances scaled to a mean of 1, plus a trace that keeps columns which calibration never

@@ -167,7 +167,8 @@ static bool is_plain(const struct job *j) { return j->recipe || j->d->target == 
 
 static enum err_code measure(struct job *j, const char *keep_at, struct err *e) {
     struct measure_options o = { .threads = j->d->threads, .calib = j->d->calib, .file = keep_at,
-                                 .imatrix = j->imatrix, .importances_only = is_plain(j) && !keep_at,
+                                 .no_resume = j->d->no_resume, .imatrix = j->imatrix,
+                                 .importances_only = is_plain(j) && !keep_at,
                                  .on_try = j->d->on_try, .user = j->d->user, .progress = j->d->progress };
     if (!o.importances_only || !has_output(j->d) || !uses_importances(j))
         return measure_model(j->d->model, &o, &j->measured, e);
@@ -214,7 +215,7 @@ static enum err_code get_measurement(struct job *j, struct err *e) {
     if (j->imatrix && is_plain(j) && !path) return take_imatrix(j, e);
     if (!path && is_writing(j->d) && !j->recipe) {
         TRY(job_work_name(j, e));
-        if (j->d->no_resume) job_work_remove(j);
+        if (j->d->no_resume || job_is_stale(j, j->work, "")) job_work_remove(j);
         path = j->work;
     }
     if (!path || !os_exists(path)) {
@@ -252,8 +253,8 @@ static enum err_code write_file(struct job *j, struct err *e) {
         const struct measured_tensor *t = export_is_matrix(j->x, i) ? job_measured(j, i) : NULL;
         if (t) j->x->tensors[i].importance = t->importance;
     }
-    struct export_target t = { .path = j->d->out, .resume = !j->d->no_resume, .keep_part = true, .pool = j->pool,
-                               .progress = j->d->progress };
+    struct export_target t = { .path = j->d->out, .keep_part = true, .pool = j->pool, .progress = j->d->progress,
+                               .resume = !j->d->no_resume && !job_is_stale(j, j->d->out, ".part") };
     return export_write(j->x, &t, e);
 }
 

@@ -35,6 +35,9 @@ enum err_code job_choose_measured(struct job *j, struct err *e);
 /* The same by the recipe; the predicted divergence is that of the mix, or follows from a full measurement. */
 enum err_code job_choose_by_recipe(struct job *j, struct err *e);
 
+/* Whether the file path + end was left by a start before the model's files were written last: a hash of samples cannot
+ * tell of every change, so nothing is taken over from it. Says so. */
+bool job_is_stale(const struct job *j, const char *path, const char *end);
 /* Sets j->work, once. */
 enum err_code job_work_name(struct job *j, struct err *e);
 /* Removes everything that this and former jobs kept beside the output, whatever their settings were. */

@@ -2,12 +2,22 @@
  * its journal. They go when OUT stands; a job that died between the two is recognised by the next one. */
 #include <stdio.h>
 #include <string.h>
+#include "base/log.h"
 #include "base/os.h"
 #include "format/calib_source.h"
 #include "quant/hash.h"
 #include "quant/job_impl.h"
 
 enum { HASH_DIGITS = 16 };
+
+bool job_is_stale(const struct job *j, const char *path, const char *end) {
+    struct buf left = { 0 };
+    buf_addf(&left, "%s%s", path, end);
+    bool stale = left.failed || tfile_changed_since(j->model->file, left.p);
+    if (stale) log_warn("%s was written after %s%s: beginning anew", j->model->file->path, path, end);
+    buf_fini(&left);
+    return stale;
+}
 
 /* Everything that a measurement depends on and that a second start could change goes into its name. */
 enum err_code job_work_name(struct job *j, struct err *e) {
@@ -78,8 +88,9 @@ enum err_code job_find_finished(struct job *j, struct err *e) {
     const struct job_desc *d = j->d;
     if (d->no_resume || d->measurement || j->recipe) return ERR_NONE; /* nothing is kept, or it is to be ignored */
     TRY(job_work_name(j, e));
-    j->finished = os_exists(j->work);
-    if (!j->finished) remove_orphan(j);
+    bool kept = os_exists(j->work);
+    if (!kept) remove_orphan(j);
+    j->finished = kept && !tfile_changed_since(j->model->file, d->out);
     return ERR_NONE;
 }
 

@@ -51,14 +51,16 @@ static enum err_code put_line(struct journal *j, json_t *line, struct err *e) {
     return rc;
 }
 
-static enum err_code open_file(struct journal *j, const char *path, const struct measurement *m, struct err *e) {
+static enum err_code open_file(struct journal *j, const char *path, bool resume, const struct measurement *m,
+                               struct err *e) {
     struct buf part = { 0 };
     buf_addf(&part, "%s.part", path);
     TRY(buf_status(&part, e));
     char *data = NULL;
     size_t n = 0, good = 0;
     json_t *identity = identity_line(m);
-    if (os_exists(part.p) && !os_read_file(part.p, MAX_BYTES, &data, &n, NULL)) good = take_lines(j, data, n, identity);
+    resume = resume && os_exists(part.p) && !os_read_file(part.p, MAX_BYTES, &data, &n, NULL);
+    if (resume) good = take_lines(j, data, n, identity);
     enum err_code rc = os_out_open(&j->out, path, good > 0, good, e);
     if (!rc && !good) rc = put_line(j, json_incref(identity), e);
     json_decref(identity);
@@ -67,14 +69,15 @@ static enum err_code open_file(struct journal *j, const char *path, const struct
     return rc;
 }
 
-enum err_code journal_open(const char *path, const struct measurement *identity, struct journal **out, struct err *e) {
+enum err_code journal_open(const char *path, bool resume, const struct measurement *identity, struct journal **out,
+                           struct err *e) {
     *out = NULL;
     struct journal *j = NEW(struct journal);
     if (!j) return err_no_memory(e, sizeof *j);
     j->tries = json_object();
     j->probes = json_object();
     enum err_code rc = j->tries && j->probes ? ERR_NONE : err_no_memory(e, 0);
-    if (!rc && path) rc = open_file(j, path, identity, e);
+    if (!rc && path) rc = open_file(j, path, resume, identity, e);
     if (rc) journal_close(j, false);
     else *out = j;
     return rc;

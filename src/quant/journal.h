@@ -4,9 +4,10 @@
 #include "quant/measurement.h"
 
 struct journal;
-/* Reads what an earlier run of the same model and settings left there; anything else is dropped. path NULL: nothing is
- * kept. Another process at work on the same journal is an error. */
-enum err_code journal_open(const char *path, const struct measurement *identity, struct journal **out, struct err *e);
+/* resume: reads what an earlier run of the same model and settings left there; anything else is dropped. path NULL:
+ * nothing is kept. Another process at work on the same journal is an error. */
+enum err_code journal_open(const char *path, bool resume, const struct measurement *identity, struct journal **out,
+                           struct err *e);
 /* remove: the work is complete and the file goes. NULL is fine. */
 void journal_close(struct journal *j, bool remove);
 

@@ -267,12 +267,16 @@ static double all_work(const struct measuring *k) {
 }
 
 static enum err_code open_journal(struct measuring *k, struct err *e) {
-    if (!k->o->file) return journal_open(NULL, k->m, &k->journal, e);
-    struct buf path = { 0 };
+    if (!k->o->file) return journal_open(NULL, false, k->m, &k->journal, e);
+    struct buf path = { 0 }, part = { 0 };
     buf_addf(&path, "%s.journal", k->o->file);
+    buf_addf(&part, "%s.journal.part", k->o->file);
     enum err_code rc = buf_status(&path, e);
-    if (!rc) rc = journal_open(path.p, k->m, &k->journal, e);
+    if (!rc) rc = buf_status(&part, e);
+    bool resume = !rc && !k->o->no_resume && !tfile_changed_since(k->en->model->file, part.p);
+    if (!rc) rc = journal_open(path.p, resume, k->m, &k->journal, e);
     buf_fini(&path);
+    buf_fini(&part);
     return rc;
 }
 

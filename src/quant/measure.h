@@ -17,6 +17,7 @@ struct measure_options {
     /* Where the measurement is written (measurement_write) when it is complete. Until then a journal beside it keeps
      * what is done, so that a killed run goes on. NULL: nothing is written. */
     const char *file;
+    bool no_resume; /* the journal is begun anew; so it is if the model's files were written after it */
     /* Calibrates alone: tensors get importances, no tries, no probes. Nothing is written then: file must be NULL. */
     bool importances_only;
     /* With importances_only, types that the model's matrices will get, in the order of its weights: *mix_kld becomes

@@ -224,6 +224,22 @@ static void full_disk_is_reported(void **state) {
     assert_false(os_exists(at("big")) || os_exists(at("big.part")));
 }
 
+static void newer_files_are_told(void **state) {
+    (void)state;
+    const struct timespec old[2] = { { 1000, 5 }, { 1000, 5 } }, later[2] = { { 1000, 6 }, { 1000, 6 } };
+    assert_int_equal(os_write_file(at("n1"), "1", 1, NULL), ERR_NONE);
+    assert_int_equal(os_write_file(at("n2"), "2", 1, NULL), ERR_NONE);
+    assert_int_equal(utimensat(AT_FDCWD, at("n1"), old, 0), 0);
+    assert_true(os_is_newer(at("n2"), at("n1")) && !os_is_newer(at("n1"), at("n2")));
+    assert_int_equal(utimensat(AT_FDCWD, at("n2"), later, 0), 0);
+    assert_true(os_is_newer(at("n2"), at("n1")) && !os_is_newer(at("n1"), at("n2")));
+    assert_int_equal(utimensat(AT_FDCWD, at("n2"), old, 0), 0);
+    assert_false(os_is_newer(at("n2"), at("n1")) || os_is_newer(at("n1"), at("n2")));
+    unlink(at("n2"));
+    assert_false(os_is_newer(at("n2"), at("n1")) || os_is_newer(at("n1"), at("n2")));
+    unlink(at("n1"));
+}
+
 /* A part is stale when it is there and nobody writes it. */
 static void stale_parts_are_told(void **state) {
     (void)state;
@@ -289,7 +305,7 @@ int main(void) {
         cmocka_unit_test(killed_output_resumes),
         cmocka_unit_test(output_refuses_what_it_cannot_replace),
         cmocka_unit_test(full_disk_is_reported),
-        cmocka_unit_test(stale_parts_are_told),
+        cmocka_unit_test(newer_files_are_told), cmocka_unit_test(stale_parts_are_told),
         cmocka_unit_test(machine_is_described),
         cmocka_unit_test(large_blocks_are_lazy),
     };

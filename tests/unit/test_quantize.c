@@ -9,6 +9,7 @@
 #include <sys/resource.h>
 #include <sys/statvfs.h>
 #include <sys/wait.h>
+#include <time.h>
 #include "format_files.h"
 #include "expert_model.h"
 #include "quant/job.h"
@@ -458,8 +459,29 @@ static void bad_weights_are_named(void **state) {
         make_poisoned(at("nan.gguf"), 1, victim, i % 2 ? INFINITY : NAN);
         job->model = at("nan.gguf");
         expect_refusal(job, ERR_FORMAT, victim, i % 2 ? "inf" : "nan");
+        if (!strcmp(victim, victims[0])) expect_refusal(job, ERR_FORMAT, victim, "row 256, column 0"); /* the middle */
         assert_false(os_exists(at("n.gguf")));
     }
+}
+
+/* Blocks that keep their type are copied, but not unread. */
+static void bad_scales_are_named(void **state) {
+    (void)state;
+    struct job_desc d = recipe_job(at("scales.gguf"), "Q8_0"), again = recipe_job(at("again.gguf"), "Q8_0");
+    run_quietly(&d);
+    struct span s = read_bytes(d.out);
+    struct gguf *g;
+    size_t i = 0;
+    assert_int_equal(gguf_open(s, &g, NULL), ERR_NONE);
+    while (strcmp(g->tensors[i].name, "blk.1.ffn_down.weight")) i++;
+    /* The half scale of row 3's first block: NaN. */
+    memcpy((uint8_t *)g->tensors[i].data + 3 * (N_FF / 32) * 34, "\x00\x7e", 2);
+    write_bytes(at("nan-scale.gguf"), s.p, s.n);
+    gguf_close(g);
+    mem_free((void *)s.p);
+    again.model = at("nan-scale.gguf");
+    expect_refusal(&again, ERR_FORMAT, "blk.1.ffn_down.weight", "row 3, column 0 is nan");
+    assert_false(os_exists(again.out));
 }
 
 static void wrong_arguments(void **state) {
@@ -735,6 +757,86 @@ static void foreign_parts_are_not_continued(void **state) {
     }
 }
 
+/* --- A source that changed --- */
+
+static void set_age(const char *path, time_t seconds) {
+    struct timespec t[2];
+    clock_gettime(CLOCK_REALTIME, &t[0]);
+    t[0].tv_sec -= seconds;
+    t[1] = t[0];
+    assert_int_equal(utimensat(AT_FDCWD, path, t, 0), 0);
+}
+
+/* As if the files whose name begins so had been left long ago, and the model been written since. */
+static void change_after(const char *model, const char *prefix) {
+    char **names;
+    size_t n;
+    assert_int_equal(os_list_dir(scratch_dir, &names, &n, NULL), ERR_NONE);
+    for (size_t i = 0; i < n; i++) {
+        if (!strncmp(names[i], prefix, strlen(prefix))) set_age(at(names[i]), 60);
+        mem_free(names[i]);
+    }
+    mem_free(names);
+    set_age(model, 30);
+}
+
+static void interrupt(const struct job_desc *d, const char *phase, int steps) {
+    struct stopper s = { phase, steps };
+    struct job_desc half = stopped(*d, &s);
+    struct job_result r;
+    assert_int_equal(job_run(&half, &r, NULL), ERR_INTERRUPTED);
+}
+
+static bool note_tries(void *user, const char *what, double done, double total) {
+    (void)done;
+    (void)total;
+    *(bool *)user |= !strcmp(what, "trying types");
+    return true;
+}
+
+/* The hash of a model looks at samples, so what was left before the model's files were written last is not used: a
+ * journal, a measurement with a part, an output that is complete but still has its work beside it. */
+static void changed_sources_begin_anew(void **state) {
+    (void)state;
+    bool tried = false;
+    make_model(at("changing.gguf"), 9);
+    set_age(at("changing.gguf"), 90);
+    struct job_desc d = bpw_job(at("p.gguf"), 4);
+    d.model = at("changing.gguf");
+    d.measurement = at("changing.json");
+    d.force = true;
+    interrupt(&d, "trying types", 5);
+    uint64_t kept = file_size(at("changing.json.journal.part"));
+    interrupt(&d, "calibrating", 0);
+    assert_int_equal(file_size(at("changing.json.journal.part")), kept);
+    change_after(d.model, "changing.json");
+    interrupt(&d, "calibrating", 0);
+    uint64_t begun = file_size(at("changing.json.journal.part"));
+    assert_true(begun > 0 && begun < kept);
+    interrupt(&d, "trying types", 5);
+    d.no_resume = true;
+    interrupt(&d, "calibrating", 0);
+    assert_int_equal(file_size(at("changing.json.journal.part")), begun);
+
+    d = bpw_job(at("p.gguf"), 4);
+    d.model = at("changing.gguf");
+    d.measurement = NULL;
+    d.force = true;
+    leave_marked_part(&d);
+    move_work("p.gguf.", "kept.");
+    change_after(d.model, "p.gguf");
+    d.progress = (struct progress){ note_tries, &tried };
+    run_quietly(&d);
+    assert_true(tried && !has_mark(d.out));
+    d.progress = (struct progress){ 0 };
+
+    move_work("kept.", "p.gguf.");
+    change_after(d.model, "p.gguf");
+    d.force = false;
+    expect_refusal(&d, ERR_EXISTS, "p.gguf", "--force");
+    remove_files("p.gguf");
+}
+
 /* --- kill -9 --- */
 
 /* This program as a job: job MODEL OUT TEXT MEASUREMENT, the last may be empty. */
@@ -834,6 +936,7 @@ static int set_up(void **state) {
 
 int main(int argc, char **argv) {
     if (argc == 6 && !strcmp(argv[1], "job")) return be_job(argv + 2);
+    if (argc > 1) cmocka_set_test_filter(argv[1]); /* some of the tests, by hand */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(files_meet_their_target),        cmocka_unit_test(ample_room_keeps_all),
         cmocka_unit_test(bytes_do_not_depend_on_threads), cmocka_unit_test(measurement_serves_any_target),
@@ -843,11 +946,12 @@ int main(int argc, char **argv) {
         cmocka_unit_test(measuring_uses_given_importances),
         cmocka_unit_test(importances_of_other_models_are_refused),
         cmocka_unit_test(outputs_are_not_replaced),       cmocka_unit_test(dry_runs_write_nothing),
-        cmocka_unit_test(bad_weights_are_named),          cmocka_unit_test(wrong_arguments),
+        cmocka_unit_test(bad_weights_are_named),          cmocka_unit_test(bad_scales_are_named),
+        cmocka_unit_test(wrong_arguments),
         cmocka_unit_test(quantized_input_is_warned_of),   cmocka_unit_test(disk_space_is_checked_first),
         cmocka_unit_test(full_disk_is_survived),
         cmocka_unit_test(interrupted_jobs_go_on),         cmocka_unit_test(foreign_parts_are_not_continued),
-        cmocka_unit_test(finished_jobs_tidy_up),
+        cmocka_unit_test(finished_jobs_tidy_up),          cmocka_unit_test(changed_sources_begin_anew),
         cmocka_unit_test(killed_jobs_resume_to_the_same_bytes),
         cmocka_unit_test(killed_jobs_with_experts_resume_to_the_same_bytes),
     };
