@@ -24,6 +24,11 @@ static void test_log_softmax(void **state) {
         assert_near(l[1], log(2.0 / 8), 5e-5);
         assert_near(l[2], log(5.0 / 8), 5e-5);
     }
+    /* The largest need not come first: 0 and 1000 have e^-1000 between them, which is nothing. */
+    float far[] = { 0, 1000, 0 };
+    log_softmax(far, 3);
+    assert_near(far[0], -1000, 0);
+    assert_near(far[1], 0, 0);
     float one = 7;
     log_softmax(&one, 1);
     assert_near(one, 0, 0);
@@ -224,7 +229,7 @@ static void test_rows_of_a_model(void **state) {
     char dir[600];
     struct engine *en;
     struct model_source source;
-    float *rows = mem_alloc(ROWS * N_VOCAB, sizeof *rows), *alone = mem_alloc(N_VOCAB, sizeof *alone);
+    float *rows = mem_calloc((ROWS + 1) * N_VOCAB, sizeof *rows), *alone = mem_alloc(N_VOCAB, sizeof *alone);
     snprintf(dir, sizeof dir, "%s/models/tiny", getenv("SNUG_SOURCE"));
     assert_int_equal(engine_open(dir, &(struct engine_options){ .threads = 1, .exact = true }, &en, NULL), ERR_NONE);
     for (int i = 0; i < N_CTX * N_WINDOWS; i++) text[i] = 100 + 31 * i;
@@ -240,6 +245,7 @@ static void test_rows_of_a_model(void **state) {
             for (int v = 0; v < N_VOCAB; v++) assert_near(rows[i * N_VOCAB + v], alone[v], 1e-4);
             session_close(s);
         }
+        for (int v = 0; v < N_VOCAB; v++) assert_true(rows[ROWS * N_VOCAB + v] == 0); /* none for the last token */
     }
     model_source_close(&source);
     engine_close(en);
