@@ -12,8 +12,8 @@
 
 enum { MAX_PARTS = 16 };
 
-struct part { const char *what; double seconds; };
-struct clock { struct part parts[MAX_PARTS]; size_t n; double last; };
+struct part { const char *what; double seconds, work; };
+struct clock { struct part parts[MAX_PARTS]; size_t n; double last, done; };
 
 static double now(void) {
     struct timespec t;
@@ -21,17 +21,19 @@ static double now(void) {
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-/* The time since the last step belongs to what this step reports. */
+/* The time and the work since the last step belong to what this step reports. Work is counted anew when another job,
+ * writing or checking, begins. */
 static bool step(void *user, const char *what, double done, double total) {
     struct clock *c = user;
     double t = now();
     size_t i = 0;
-    (void)done;
     (void)total;
     while (i < c->n && strcmp(c->parts[i].what, what)) i++;
-    if (i == c->n && c->n < MAX_PARTS) c->parts[c->n++] = (struct part){ what, 0 };
+    if (i == c->n && c->n < MAX_PARTS) c->parts[c->n++] = (struct part){ what, 0, 0 };
     if (i < c->n) c->parts[i].seconds += t - c->last;
+    if (i < c->n && done > c->done) c->parts[i].work += done - c->done;
     c->last = t;
+    c->done = done;
     return true;
 }
 
@@ -40,11 +42,10 @@ static int by_time(const void *a, const void *b) {
     return (x < y) - (x > y);
 }
 
-static double seconds_of(const struct clock *c, const char *what) {
-    for (size_t i = 0; i < c->n; i++)
-        if (!strcmp(c->parts[i].what, what)) return c->parts[i].seconds;
-    return 0;
-}
+/* Calibrating is one pass of the tokens through the matrices of all blocks, and of 32 rows' through the head; its work
+ * is counted in weights times tokens, of experts the chosen ones alone, and each is a multiplication and an addition.
+ * An embedding is looked up: it is among the model's parameters, but no product. */
+static double gflops(const struct part *calibrating) { return 2e-9 * calibrating->work / calibrating->seconds; }
 
 int main(int argc, char **argv) {
     struct clock c = { .n = 0 };
@@ -64,16 +65,15 @@ int main(int argc, char **argv) {
     double start = c.last = now();
     if (snug_quantize(&o, &r, &e)) goto failed;
     double seconds = now() - start, billions = (double)r.parameters * 1e-9;
-    double products = 2 * (double)r.parameters * o.calib_rows * o.calib_length; /* one pass of all tokens */
     printf("%s, %u threads, %.0f GFLOPS: %.1f s, %.1f s a billion weights, %llu tries\n\n", machine.cpu,
            machine.threads, machine.f32_gflops, seconds, seconds / billions, (unsigned long long)r.tries);
     printf("| part | seconds | share |\n|---|---|---|\n");
-    double calibrating = seconds_of(&c, "calibrating");
     qsort(c.parts, c.n, sizeof *c.parts, by_time);
     for (size_t i = 0; i < c.n; i++)
         printf("| %s | %.2f | %.0f %% |\n", c.parts[i].what, c.parts[i].seconds, 100 * c.parts[i].seconds / seconds);
-    if (calibrating > 0)
-        printf("\ncalibrating: %.1f %% of the float peak\n", products / calibrating / machine.f32_gflops * 1e-7);
+    for (size_t i = 0; i < c.n; i++)
+        if (!strcmp(c.parts[i].what, "calibrating"))
+            printf("\ncalibrating: %.1f %% of the float peak\n", 100 * gflops(&c.parts[i]) / machine.f32_gflops);
     snug_quantize_free(&r);
     return 0;
 failed:

@@ -183,10 +183,18 @@ static enum err_code pass_embed(struct pass *p, struct err *e) {
     return ERR_NONE;
 }
 
+static uint32_t head_rows(const struct measuring *k) {
+    return k->tokens.rows < HEAD_ROWS ? k->tokens.rows : HEAD_ROWS;
+}
+
+static double head_row_work(const struct measuring *k) {
+    return (double)k->en->model->hp.n_vocab * k->en->model->hp.n_embd * k->tokens.length;
+}
+
 static enum err_code run_head(struct pass *p, struct block_runner *head, uint32_t piece, struct tapped *t,
                               struct err *e) {
     struct measuring *k = p->k;
-    uint32_t rows = k->tokens.rows < HEAD_ROWS ? k->tokens.rows : HEAD_ROWS, n_embd = k->en->model->hp.n_embd;
+    uint32_t rows = head_rows(k), n_embd = k->en->model->hp.n_embd;
     enum slot slot = measuring_head(k);
     float *logits = mem_alloc((size_t)piece * k->en->model->hp.n_vocab, sizeof *logits);
     if (!logits) return err_no_memory(e, (uint64_t)piece * k->en->model->hp.n_vocab * sizeof *logits);
@@ -195,6 +203,7 @@ static enum err_code run_head(struct pass *p, struct block_runner *head, uint32_
         const float *row = p->states + (size_t)r * k->tokens.rows / rows * p->row;
         for (uint32_t at = 0; at < k->tokens.length && !rc; at += piece)
             rc = block_head(head, row + (size_t)at * n_embd, logits, add_inputs, t, e);
+        if (!rc) rc = measuring_step(k, "calibrating", head_row_work(k), e);
     }
     mem_free(logits);
     return rc;
@@ -261,7 +270,7 @@ static double all_work(const struct measuring *k) {
     double blocks = 0, all = 0;
     for (uint32_t layer = 0; layer < k->en->model->hp.n_layer; layer++) blocks += measuring_block_weights(k, layer);
     for (size_t i = 0; i < k->m->n_tensors; i++) all += (double)measured_weights(&k->m->tensors[i]);
-    double calibrating = blocks * k->tokens.rows * k->tokens.length;
+    double calibrating = blocks * k->tokens.rows * k->tokens.length + head_row_work(k) * head_rows(k);
     if (!k->o->importances_only) return calibrating + all * ENCODE_COST + probe_work(k);
     return k->o->mix ? calibrating + joint_work(k) : calibrating;
 }
