@@ -5,9 +5,8 @@
  *
  * The linker puts this file's functions between the program and the C library (--wrap), so calls that other libraries
  * make are not counted. Arguments: "every", or the largest number of places to try in each scenario, spread evenly, and
- * a model's directory to take instead of the one that is made here. There trying every type takes many seconds: it is
- * made to fail at a few places, and what else measuring and writing do with the model in its smallest type, which has
- * no other to try. */
+ * a model's directory to take instead of the one that is made here. Quantizing that one takes seconds, so one run
+ * serves all its allocations: where one is to fail the process forks, and the child has only to give up. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -18,12 +17,15 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include "../remove_all.h"
 #include "../unit/hf_model.h"
 #include "base/num.h"
 #include "quant/hash.h"
 #include "snug.h"
+
+static int n_failed;
 
 /* --- What fails --- */
 
@@ -35,8 +37,38 @@ enum { SHORT = -1 };
 static struct { enum call call; long at; int how; } chosen;
 static atomic_long seen[CALL_COUNT], live_blocks, live_files, live_maps;
 
+/* Of a run's n allocations `tries` fail, spread evenly, each in a child of its own. */
+enum verdict { GAVE_UP, WENT_ON, WRONG };
+static struct { long n, tries, begun, *went_on; size_t n_went_on; bool in_child; } forked;
+
+static long place(long i, long n, long tries) { return 1 + i * n / tries; }
+
+/* In the child, whether this is one. */
+static bool fork_here(long n) {
+    int status;
+    forked.begun++;
+    fflush(stdout);
+    pid_t child = fork();
+    if (!child) return forked.in_child = true;
+    if (child < 0 || waitpid(child, &status, 0) < 0) abort();
+    if (WIFEXITED(status) && WEXITSTATUS(status) == WENT_ON) forked.went_on[forked.n_went_on++] = n;
+    else if (!WIFEXITED(status) || WEXITSTATUS(status) != GAVE_UP) n_failed++;
+    if (WIFSIGNALED(status)) printf("allocation %ld ends with signal %d\n", n, WTERMSIG(status));
+    return false;
+}
+
+/* A child that can do without its memory comes to where it would change the files that its parent is at work on: this
+ * place is tried again by itself. */
+static void end_child_that_goes_on(void) {
+    if (forked.in_child) _exit(WENT_ON);
+}
+
 static bool fails(enum call call) {
-    return atomic_fetch_add(&seen[call], 1) + 1 == chosen.at && call == chosen.call;
+    long n = atomic_fetch_add(&seen[call], 1) + 1;
+    if (call == CALL_ALLOC && !forked.in_child && forked.begun < forked.tries &&
+        n == place(forked.begun, forked.n, forked.tries))
+        return fork_here(n);
+    return n == chosen.at && call == chosen.call;
 }
 
 static bool refuse(enum call call) {
@@ -71,6 +103,7 @@ int __wrap_open64(const char *path, int flags, ...) {
     va_start(args, flags);
     mode_t mode = flags & O_CREAT ? va_arg(args, mode_t) : 0;
     va_end(args);
+    if (flags & O_CREAT) end_child_that_goes_on();
     bool kernel = !strncmp(path, "/proc/", 6) || !strncmp(path, "/sys/", 5);
     if (!kernel && refuse(CALL_OTHER)) return -1;
     int fd = __real_open64(path, flags, mode);
@@ -95,6 +128,7 @@ ssize_t __wrap_read(int fd, void *p, size_t n) {
 
 WRAP(ssize_t, write, int fd, const void *p, size_t n);
 ssize_t __wrap_write(int fd, const void *p, size_t n) {
+    if (forked.in_child) return (ssize_t)n; /* what a run that gives up keeps: the parent is to write it */
     if (!fails(CALL_WRITE)) return __real_write(fd, p, n);
     if (chosen.how == SHORT) return __real_write(fd, p, n < 1 ? n : 1);
     errno = chosen.how;
@@ -124,7 +158,12 @@ off_t __wrap_lseek64(int fd, off_t off, int whence) {
     return refuse(CALL_OTHER) ? -1 : __real_lseek64(fd, off, whence);
 }
 WRAP(int, rename, const char *from, const char *to);
-int __wrap_rename(const char *from, const char *to) { return refuse(CALL_OTHER) ? -1 : __real_rename(from, to); }
+int __wrap_rename(const char *from, const char *to) {
+    end_child_that_goes_on();
+    return refuse(CALL_OTHER) ? -1 : __real_rename(from, to);
+}
+WRAP(int, unlink, const char *path);
+int __wrap_unlink(const char *path) { return forked.in_child ? 0 : __real_unlink(path); }
 /* Nothing here outlives the machine: syncing thousands of times would only take time. */
 WRAP(int, fsync, int fd);
 int __wrap_fsync(int fd) {
@@ -224,7 +263,7 @@ static int quantize_recipe(uint64_t *result, struct snug_error *e) {
     return *result = 0, quantize_from(at.gguf, at.out, 1, "Q4_0", e);
 }
 static int quantize_floats(uint64_t *result, struct snug_error *e) {
-    return *result = 0, quantize_from(at.gguf, at.out, 2, NULL, e);
+    return *result = 0, quantize_from(at.gguf, at.out, 1, NULL, e);
 }
 
 static int convert(const char *in, const char *out, struct snug_error *e) {
@@ -243,23 +282,23 @@ struct scenario {
     int (*run)(uint64_t *result, struct snug_error *e);
     const char *output; /* file or directory that appears, NULL: none */
     bool calls;         /* system calls fail too, not allocations alone */
-    long most;          /* tries at most with a model that is given, where a run is not short; 0: the argument's */
+    bool forks;         /* with a model that is given: a long run, on one thread */
 };
 static const struct scenario scenarios[] = {
-    { "generate from a directory", generate_dir, NULL, true, 0 },
-    { "generate from GGUF", generate_gguf, NULL, true, 0 },
-    { "generate on two threads", generate_threads, NULL, false, 0 },
-    { "quantize to a size", quantize, at.out, true, 0 },
-    { "quantize on two threads", quantize_threads, at.out, false, 0 },
-    { "quantize by a recipe", quantize_recipe, at.out, true, 100 },
-    { "try every type", quantize_floats, at.out, false, 8 },
-    { "directory to GGUF", dir_to_gguf, at.out, true, 0 },
-    { "GGUF to directory", gguf_to_dir, at.out_dir, true, 0 },
+    { "generate from a directory", generate_dir, NULL, true, false },
+    { "generate from GGUF", generate_gguf, NULL, true, false },
+    { "generate on two threads", generate_threads, NULL, false, false },
+    { "quantize to a size", quantize, at.out, true, true },
+    { "quantize on two threads", quantize_threads, at.out, false, false },
+    { "quantize by a recipe", quantize_recipe, at.out, true, true },
+    { "try every type", quantize_floats, at.out, false, true },
+    { "directory to GGUF", dir_to_gguf, at.out, true, false },
+    { "GGUF to directory", gguf_to_dir, at.out_dir, true, false },
 };
 
 /* --- Trying --- */
 
-static int n_failed, n_tries, n_without;
+static int n_tries, n_without;
 
 struct outcome { int rc; uint64_t result, output; struct snug_error e; };
 
@@ -331,13 +370,46 @@ static void try_calls(const struct scenario *s, const struct outcome *good, enum
     long tries = n < most ? n : most;
     for (long i = 0; i < tries; i++)
         for (const int *how = hows[call]; *how; how++) {
-            try_one(s, good, call, 1 + i * n / tries, *how);
+            try_one(s, good, call, place(i, n, tries), *how);
             if (i % 16 == 0) try_after(s, good);
             remove_outputs();
         }
 }
 
-static void try_scenario(const struct scenario *s, long most) {
+static void end_child(const struct scenario *s, const struct outcome *o, bool leaks) {
+    bool right = !leaks && (!o->rc || (o->rc == ERR_NO_MEMORY && *o->e.message && !o->output));
+    if (!right)
+        printf("%s: allocation %ld: %d %s\n", s->name, place(forked.begun - 1, forked.n, forked.tries), o->rc,
+               o->e.message);
+    fflush(stdout);
+    _exit(!right ? WRONG : o->rc ? GAVE_UP : WENT_ON);
+}
+
+/* One run, and a child for each allocation that fails in it. */
+static void try_forked(const struct scenario *s, const struct outcome *good, long n, long most) {
+    int before = n_failed;
+    long tries = n < most ? n : most;
+    forked.went_on = NEW_ARRAY(long, (size_t)tries);
+    forked.n = n;
+    forked.tries = tries;
+    struct outcome o = run(s);
+    if (forked.in_child) end_child(s, &o, n_failed != before);
+    if (o.rc || o.output != good->output || forked.begun != forked.tries) {
+        printf("%s: the run that forks gives %d %s\n", s->name, o.rc, o.e.message);
+        n_failed++;
+    }
+    n_tries += (int)(forked.tries - (long)forked.n_went_on);
+    forked.tries = 0;
+    remove_outputs();
+    for (size_t i = 0; i < forked.n_went_on; i++) {
+        try_one(s, good, CALL_ALLOC, forked.went_on[i], ENOMEM);
+        remove_outputs();
+    }
+    mem_free(forked.went_on);
+    memset(&forked, 0, sizeof forked);
+}
+
+static void try_scenario(const struct scenario *s, long most, bool forks) {
     struct outcome warm = run(s); /* what is found out once a process is found out here */
     remove_outputs();
     struct outcome good = run(s);
@@ -352,7 +424,8 @@ static void try_scenario(const struct scenario *s, long most) {
     printf("%s: %ld allocations, %ld reads, %ld writes, %ld other calls\n", s->name, n[CALL_ALLOC], n[CALL_READ],
            n[CALL_WRITE], n[CALL_OTHER]);
     n_tries = n_without = 0;
-    for (int c = 0; c < (s->calls ? CALL_COUNT : 1); c++) try_calls(s, &good, c, n[c], most);
+    if (forks) try_forked(s, &good, n[CALL_ALLOC], most);
+    for (int c = forks; c < (s->calls ? CALL_COUNT : 1); c++) try_calls(s, &good, (enum call)c, n[c], most);
     printf("    %d tries, %d of them with the same result as without a failure\n", n_tries, n_without);
     fflush(stdout);
 }
@@ -400,7 +473,7 @@ int main(int argc, char **argv) {
     for (size_t i = 0; i < ARRAY_LEN(scenarios); i++) {
         const struct scenario *s = &scenarios[i];
         if (s->run == quantize_floats && !given) continue; /* what quantize_threads does there */
-        try_scenario(s, given && s->most && s->most < most ? s->most : most);
+        try_scenario(s, most, given && s->forks);
     }
     remove_all(scratch);
     printf("%d problems\n", n_failed);
