@@ -5,12 +5,17 @@
 #include <stdint.h>
 
 #define HASH_START 0xcbf29ce484222325ull
+#define HASH_PRIME 0x100000001b3ull
 
 static inline uint64_t hash_bytes(uint64_t h, const void *p, size_t n) {
     const unsigned char *b = p;
-    /* The analyzer knows the values of numbers, not of their bytes. */
-    /* NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult) */
-    for (size_t i = 0; i < n; i++) h = (h ^ b[i]) * 0x100000001b3ull;
+    for (size_t i = 0; i < n; i++) h = (h ^ b[i]) * HASH_PRIME;
+    return h;
+}
+
+/* The eight bytes of a number, lowest first. */
+static inline uint64_t hash_u64(uint64_t h, uint64_t v) {
+    for (int i = 0; i < 64; i += 8) h = (h ^ (v >> i & 255)) * HASH_PRIME;
     return h;
 }
 #endif

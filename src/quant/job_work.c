@@ -22,7 +22,7 @@ bool job_is_stale(const struct job *j, const char *path, const char *end) {
 /* Everything that a measurement depends on and that a second start could change goes into its name. */
 enum err_code job_work_name(struct job *j, struct err *e) {
     const struct calib_options *c = &j->d->calib;
-    uint64_t numbers[] = { j->r->source_hash, c->rows, c->length }, h = hash_bytes(HASH_START, numbers, sizeof numbers);
+    uint64_t h = hash_u64(hash_u64(hash_u64(HASH_START, j->r->source_hash), c->rows), c->length);
     if (j->work) return ERR_NONE;
     if (j->d->version) h = hash_bytes(h, j->d->version, strlen(j->d->version));
     if (c->file) {
@@ -34,10 +34,7 @@ enum err_code job_work_name(struct job *j, struct err *e) {
         h = hash_bytes(hash_bytes(h, c->file, strlen(c->file)), text.p, text.n);
         os_map_close(&text);
     }
-    if (j->imatrix) {
-        uint64_t importances = importance_hash(j->imatrix);
-        h = hash_bytes(h, &importances, sizeof importances);
-    }
+    if (j->imatrix) h = hash_u64(h, importance_hash(j->imatrix));
     struct buf path = { 0 };
     buf_addf(&path, "%s.%0*llx.json", j->d->out, (int)HASH_DIGITS, (unsigned long long)h);
     j->work = path.p;
