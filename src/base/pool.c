@@ -33,15 +33,15 @@ struct share { ALIGNED(CACHE_LINE) atomic_size_t next; size_t end; };
 
 /* Moving a cache line from core to core is what a short loop costs. So all that starts and ends a job shares one line,
  * and the counters that every piece moves have others. */
-struct pool { /* NOLINT(clang-analyzer-optin.performance.Padding): for that reason */
-    unsigned size, spin_ns;
-    struct worker *workers; /* (size - 1): worker i is thread i + 1 */
+struct pool {
     ALIGNED(CACHE_LINE) struct job job;
     _Atomic uint32_t gate;
     _Atomic uint32_t round; /* rises with every job: what idle workers watch */
     _Atomic uint32_t sleepers;
     atomic_bool caller_sleeps, quit;
     struct share *shares; /* (size) */
+    unsigned size, spin_ns;
+    struct worker *workers; /* (size - 1): worker i is thread i + 1 */
 };
 
 static bool take_piece(struct share *s, size_t *piece) {
@@ -137,15 +137,22 @@ static void wait_empty(struct pool *p) {
     atomic_store(&p->caller_sleeps, false);
 }
 
+static void run_alone(size_t n, size_t grain, pool_body *body, void *arg) {
+    for (size_t begin = 0; begin < n;) {
+        size_t end = n - begin < grain ? n : begin + grain;
+        body(arg, begin, end, 0);
+        begin = end;
+    }
+}
+
 void pool_run(struct pool *p, size_t n, size_t grain, pool_body *body, void *arg) {
-    if (!n) return;
     if (!grain) grain = 1;
-    p->job = (struct job){ n, grain, n / grain + (n % grain != 0), body, arg };
-    deal(p, p->job.pieces);
-    if (p->size == 1 || p->job.pieces == 1) {
-        run_pieces(p, 0);
+    if (!p || p->size == 1 || n <= grain) {
+        run_alone(n, grain, body, arg);
         return;
     }
+    p->job = (struct job){ n, grain, n / grain + (n % grain != 0), body, arg };
+    deal(p, p->job.pieces);
     atomic_fetch_or(&p->gate, OPEN);
     raise_round(p);
     run_pieces(p, 0);
@@ -154,7 +161,7 @@ void pool_run(struct pool *p, size_t n, size_t grain, pool_body *body, void *arg
 }
 
 unsigned pool_size(const struct pool *p) {
-    return p->size;
+    return p ? p->size : 1;
 }
 
 void pool_bind(bool on) {

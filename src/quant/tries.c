@@ -2,7 +2,7 @@
  *
  * The work is cut into pieces of rows whose size follows from the shape alone, none with rows of two matrices of a
  * stack; each piece writes results of its own, which are added up in order. Products with the sampled inputs are the
- * processor back end's in float, one piece a call, each within its thread. */
+ * processor back end's in float, one piece a call, each without a pool within its thread. */
 #include "quant/tries.h"
 
 #include <math.h>
@@ -32,7 +32,6 @@ static uint64_t piece_rows(const struct weight *w) {
 struct bench {
     float *w, *error, *product; /* (piece, n_in) twice, (piece, n_sample) */
     uint8_t *blocks;            /* (piece) rows of the largest type tried */
-    struct pool *alone;         /* this thread's product: on no other */
     void *scratch;
     enum err_code rc;
     struct err err;
@@ -75,7 +74,6 @@ static void bench_fini(struct work *k) {
         mem_free(k->bench[i].product);
         mem_free(k->bench[i].blocks);
         mem_free(k->bench[i].scratch);
-        pool_close(k->bench[i].alone);
     }
     mem_free(k->bench);
 }
@@ -85,7 +83,7 @@ static enum err_code product_init(const struct work *k, struct bench *b, struct 
     b->product = mem_alloc(n, sizeof(float));
     b->scratch = mem_alloc(scratch, 1);
     if (!b->product || !b->scratch) return err_no_memory(e, n * sizeof(float) + scratch);
-    return pool_open(1, &b->alone, e);
+    return ERR_NONE;
 }
 
 static enum err_code bench_init(struct work *k, struct pool *p, struct err *e) {
@@ -228,7 +226,7 @@ static double response(const struct work *k, struct bench *b, const float *rows,
     struct matmul m = { .type = QTYPE_F32, .w = s->sample, .row_bytes = n_in * sizeof(float), .n_in = n_in,
                         .n_out = s->n_taken, .n_tok = run.n, .x = rows, .x_stride = n_in, .out = b->product,
                         .out_stride = s->n_taken };
-    cpu_matmul(&k->kern, b->alone, &m, b->scratch, true);
+    cpu_matmul(&k->kern, NULL, &m, b->scratch, true);
     return sum_squares(b->product, run.n * s->n_taken) * (double)s->n_seen / (double)s->n_taken;
 }
 
