@@ -20,5 +20,6 @@
 /* n elements side by side, on which operators work one by one; n sizeof(type) is a power of two. */
 #define VECTOR_OF(type, n) type __attribute__((vector_size(sizeof(type) * (n))))
 #define ALWAYS_INLINE inline __attribute__((always_inline))
+#define NOINLINE __attribute__((noinline))
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 #endif

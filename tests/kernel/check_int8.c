@@ -168,29 +168,62 @@ void check_arrange(const struct body *b) {
     assert_int_equal(seen, UINT32_MAX);
 }
 
-/* Copies the units as the body wants them. */
-static void arrange_for(const struct body *b, const struct x_unit *x, size_t n, struct x_unit *out) {
-    struct kern k;
-    kern_init(&k, b->needs);
-    memcpy(out, x, n * sizeof *x);
-    for (size_t i = 0; k.arrange[b->type] && i < n; i++) k.arrange[b->type](&out[i]);
+/* The same, of several tokens: no four activations are lost, and what there is room for besides becomes 0. */
+void check_turn(const struct body *b) {
+    for (unsigned n_tok = 1; n_tok <= LANES_TOKENS; n_tok++) {
+        const unsigned n = (unsigned)round_up(n_tok, LANES_TURN);
+        struct x_unit x[LANES_TOKENS];
+        uint8_t seen[LANES_TOKENS][UNIT / 4] = { { 0 } };
+        memset(x, 0x55, sizeof x);
+        for (unsigned t = 0; t < n_tok; t++) {
+            memset(&x[t], 0, sizeof x[t]);
+            for (unsigned i = 0; i < UNIT; i++) x[t].q[i] = (int8_t)(i % 4 == 3 ? t + 1 : i / 4);
+        }
+        ((turn_fn *)b->fn)(x, n_tok);
+        unsigned zeros = 0;
+        for (unsigned t = 0; t < n; t += n - t > 4 ? 8 : 4) { /* tokens are mixed by eights, and the last four */
+            const int8_t *q = (const int8_t *)&x[t];
+            for (unsigned i = 0; i < UNIT / 4 * (n - t > 4 ? 8 : 4); i++, q += 4) {
+                assert_true(q[0] == q[1] && q[1] == q[2]);
+                if (!q[3]) zeros += q[0] == 0;
+                else seen[q[3] - 1][q[0]]++;
+            }
+        }
+        assert_int_equal(zeros, (n - n_tok) * UNIT / 4);
+        for (unsigned t = 0; t < n_tok; t++)
+            for (unsigned i = 0; i < UNIT / 4; i++) assert_int_equal(seen[t][i], 1);
+    }
 }
 
-/* A token's results are the same bits whatever other tokens are in the pass. x, out: what j was given and gave. */
-static void check_token_alone(const struct body *b, const struct rows_job *j, const struct x_unit *x, unsigned t,
-                              const float *out) {
-    struct x_unit alone[5];
+/* Copies n_units units of n_tok tokens as the body wants them, a lanes kernel or a rows kernel. */
+static void arrange_for(const struct body *b, bool lanes, const struct x_unit *x, size_t n_units, unsigned n_tok,
+                        struct x_unit *out) {
+    const size_t width = lanes ? round_up(n_tok, LANES_TURN) : n_tok;
+    struct kern k;
+    kern_init(&k, b->needs);
+    for (size_t u = 0; u < n_units; u++, out += width, x += n_tok) {
+        memcpy(out, x, n_tok * sizeof *x);
+        if (lanes) k.turn[b->type](out, n_tok);
+        for (size_t t = 0; !lanes && k.arrange[b->type] && t < n_tok; t++) k.arrange[b->type](&out[t]);
+    }
+}
+
+/* A token's results are the same bits whatever other tokens are in the pass. x: as rounded; out: what j gave. */
+static void check_token_alone(const struct body *b, bool lanes, const struct rows_job *j, const struct x_unit *x,
+                              unsigned t, const float *out) {
+    struct x_unit alone[5], arranged[5 * LANES_TURN];
     float row[16];
     struct rows_job one = *j;
     for (size_t u = 0; u < div_up(j->n_in, UNIT); u++) alone[u] = x[u * j->n_tok + t];
-    one.x = alone;
+    arrange_for(b, lanes, alone, div_up(j->n_in, UNIT), 1, arranged);
+    one.x = arranged;
     one.n_tok = 1;
     one.out = row;
     ((rows_fn *)b->fn)(&one);
     assert_memory_equal(row, out + t * j->out_stride, j->n_rows * sizeof *row);
 }
 
-void check_rows(const struct body *b) {
+static void check_product(const struct body *b, bool lanes) {
     rows_fn *f = (rows_fn *)b->fn;
     bool is_float = qtype_is_float(b->type);
     const unsigned most_tokens = is_float ? ROWS_F32_TOKENS : ROWS_TOKENS;
@@ -216,10 +249,10 @@ void check_rows(const struct body *b) {
                 size_t u = i / n_tok;
                 round_ref(x + i % n_tok * (n + 3) + u * UNIT, min_u64(n - u * UNIT, UNIT), int8_form(b->type), &x8[i]);
             }
-        arrange_for(b, x8, n_units * n_tok, arranged);
+        if (!is_float) arrange_for(b, lanes, x8, n_units, n_tok, arranged);
         for (size_t i = 0; i < ARRAY_LEN(out); i++) out[i] = 77;
         f(&j);
-        for (unsigned t = 0; !is_float && t < n_tok; t++) check_token_alone(b, &j, arranged, t, out);
+        for (unsigned t = 0; !is_float && t < n_tok; t++) check_token_alone(b, lanes, &j, x8, t, out);
         for (unsigned t = 0; t < ROWS_TOKENS; t++)
             for (size_t r = 0; r < 16; r++) {
                 double want = 0, magnitude = 0, got = out[t * 16 + r];
@@ -239,3 +272,6 @@ void check_rows(const struct body *b) {
             }
     }
 }
+
+void check_rows(const struct body *b) { check_product(b, false); }
+void check_lanes(const struct body *b) { check_product(b, true); }

@@ -29,6 +29,7 @@ struct run {
     const struct matmul *m;
     const struct int8_form *form;
     const struct qtype_info *info;
+    bool lanes;            /* instead of rows kernels */
     size_t n_units;        /* of a row */
     struct x_unit *x8;     /* tiles of [n_units][tokens of the tile] */
     float *xf;             /* tiles of [n_in][TILE_TOKENS] */
@@ -53,7 +54,8 @@ size_t cpu_matmul_scratch(enum qtype type, size_t n_in, size_t n_tok, unsigned n
     size_t tokens = div_up(n_tok, TILE_TOKENS) * TILE_TOKENS;
     size_t as_float = tokens * n_in * sizeof(float) + n_threads * float_slot_bytes(n_in);
     if (exact || !int8_form(type)->sub) return as_float;
-    return max_u64(as_float, n_tok * units_of(n_in) * sizeof(struct x_unit) + n_threads * int8_slot_bytes());
+    const size_t filled = round_up(n_tok, LANES_TURN);
+    return max_u64(as_float, filled * units_of(n_in) * sizeof(struct x_unit) + n_threads * int8_slot_bytes());
 }
 
 static const uint8_t *weight_row(const struct matmul *m, size_t row) {
@@ -127,7 +129,7 @@ static void rows_body(void *arg, size_t begin, size_t end, unsigned thread) {
             .x = a->x8 ? (const void *)(a->x8 + t * a->n_units) : m->x + t * m->x_stride, .x_stride = m->x_stride,
             .n_tok = (unsigned)min_u64(m->n_tok - t, at_once),
         };
-        run_rows(m, a->k->rows[m->type], &j, t, begin);
+        run_rows(m, a->lanes ? a->k->lanes[m->type] : a->k->rows[m->type], &j, t, begin);
     }
     add_bias(m, begin, end);
 }
@@ -165,6 +167,20 @@ static void round_body(void *arg, size_t begin, size_t end, unsigned thread) {
             if (arrange) arrange(x);
         }
     }
+}
+
+/* Units `begin` to `end` of all tokens, for lanes kernels. */
+static void turn_body(void *arg, size_t begin, size_t end, unsigned thread) {
+    const struct run *a = arg;
+    const struct matmul *m = a->m;
+    (void)thread;
+    for (size_t u = begin; u < end; u++)
+        for (size_t first = 0; first < m->n_tok; first += LANES_TOKENS) {
+            const size_t n_tok = min_u64(m->n_tok - first, LANES_TOKENS), n = min_u64(m->n_in - u * UNIT, UNIT);
+            struct x_unit *x = a->x8 + first * a->n_units + u * round_up(n_tok, LANES_TURN);
+            for (size_t t = 0; t < n_tok; t++) a->k->round(x_row(m, first + t) + u * UNIT, n, a->form, x + t);
+            a->k->turn[m->type](x, (unsigned)n_tok);
+        }
 }
 
 /* What is unpacked after chunk p of the panel at `row`: the next chunk, or the first of the next panel. */
@@ -272,11 +288,14 @@ static void float_body(void *arg, size_t begin, size_t end, unsigned thread) {
 static void run_int8(struct run *a, struct pool *pool, uint8_t *scratch) {
     const struct matmul *m = a->m;
     bool few = m->n_tok <= a->k->few_tokens[m->type];
+    a->lanes = !few && m->n_tok <= a->k->lanes_tokens[m->type];
     a->x8 = (struct x_unit *)scratch;
-    a->slots = scratch + m->n_tok * a->n_units * sizeof(struct x_unit);
+    a->slots = scratch + round_up(m->n_tok, LANES_TURN) * a->n_units * sizeof(struct x_unit);
     a->slot_bytes = int8_slot_bytes();
-    if (few) round_body(a, 0, m->n_tok, 0);
+    if (a->lanes) pool_run(pool, a->n_units, 1, turn_body, a);
+    else if (few) round_body(a, 0, m->n_tok, 0);
     else pool_run(pool, m->n_tok, TILE_TOKENS, round_body, a);
+    few |= a->lanes;
     pool_run(pool, m->n_out, few ? rows_grain(m) : PANEL_ROWS, few ? rows_body : panel_body, a);
 }
 

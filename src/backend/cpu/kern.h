@@ -19,6 +19,8 @@ enum {
     PANEL_ROWS = 16,   /* rows of weights in an int8 panel */
     TILE_TOKENS = 12,  /* tokens that a tile kernel takes at most */
     ROWS_TOKENS = 12,  /* tokens that a rows kernel takes at most */
+    LANES_TOKENS = 12, /* tokens that a lanes kernel takes at most */
+    LANES_TURN = 4,    /* its tokens are filled up to a multiple of this */
     ROWS_F32_TOKENS = 4, /* the same of the float types */
     F32_ROWS = 32,     /* rows of weights in a float panel */
 };
@@ -65,6 +67,13 @@ struct rows_job {
     size_t out_stride;
 };
 typedef void rows_fn(const struct rows_job *j);
+
+/* The same for several tokens, 1..LANES_TOKENS. x is struct x_unit[ceil(n_in / UNIT)][n_tok rounded up to a multiple of
+ * LANES_TURN], turned. */
+typedef void lanes_fn(const struct rows_job *j);
+/* Brings one unit of the activations of n_tok tokens, as round leaves them, to the order in which the lanes kernel of
+ * the same type and features wants them. There is room for n_tok rounded up. */
+typedef void turn_fn(struct x_unit *x, unsigned n_tok);
 
 /* Unpacks n_units units, starting with unit `first`, of PANEL_ROWS rows. */
 struct panel_job {
@@ -176,8 +185,11 @@ struct kern {
     read_sum_fn *read_sum;
     spin_fn *spin_int8, *spin_f32;
     uint8_t few_tokens[QTYPE_ID_LIMIT];  /* up to here rows are faster than panels and tiles; at most ROWS_TOKENS */
+    uint8_t lanes_tokens[QTYPE_ID_LIMIT]; /* beyond few, up to here lanes are; 0 where a type has none */
     rows_fn *rows[QTYPE_ID_LIMIT];       /* NULL where a type has none; F32, F16, BF16 take float activations */
     arrange_fn *arrange[QTYPE_ID_LIMIT]; /* of the chosen rows kernel; NULL: nothing to do */
+    lanes_fn *lanes[QTYPE_ID_LIMIT];     /* NULL where a type has none, and likewise the next */
+    turn_fn *turn[QTYPE_ID_LIMIT];
     panel_fn *panel[QTYPE_ID_LIMIT];     /* NULL where a type has none */
     widen_fn *widen[QTYPE_ID_LIMIT];     /* never NULL for a known type */
     attn_dot_fn *attn_dot[QTYPE_ID_LIMIT]; /* F32, F16, Q8_0, and likewise below */

@@ -9,9 +9,11 @@
 /* Bytes ahead of what a rows kernel reads: past the page that the processor's own prefetching stops at. */
 enum { FETCH_AHEAD = 8192 };
 
-static ALWAYS_INLINE void fetch_ahead(const uint8_t *p, size_t bytes) {
-    for (size_t i = 0; i < bytes; i += 64) _mm_prefetch((const char *)p + FETCH_AHEAD + i, _MM_HINT_T1);
+static ALWAYS_INLINE void fetch_lines(const uint8_t *p, size_t bytes) {
+    for (size_t i = 0; i < bytes; i += 64) _mm_prefetch((const char *)p + i, _MM_HINT_T1);
 }
+
+static ALWAYS_INLINE void fetch_ahead(const uint8_t *p, size_t bytes) { fetch_lines(p + FETCH_AHEAD, bytes); }
 
 /* The next panel while a tile is computed, a few lines at a time and in ascending order: step i of n. */
 static ALWAYS_INLINE void fetch_step(const struct fetch *f, size_t i, size_t n) {
