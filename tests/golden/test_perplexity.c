@@ -2,8 +2,8 @@
  * same text (baseline.json beside the models): 60 windows of 512 tokens, the second half of each scored, BOS in front.
  *
  * 0.2 %: llama.cpp rounds activations to 8 bits, as we do without --exact; what differs is the order of sums and the
- * unit in which activations are rounded. A wrong score (a window shifted by one token, no BOS, a half too many) is
- * several percent away.
+ * unit in which activations are rounded. A wrong score (a window shifted by one token, a half too many) is several
+ * percent away; without BOS only IQ2_XXS is, by 0.25 %, so that test_score looks at the windows themselves.
  *
  * Also of Gemma 3 270M (windows, two rotary bases, a vocabulary of 262144), whose terms keep it out of the repository:
  * SNUG_GEMMA3 names its public Q4_K_M file of 253113024 bytes. */
