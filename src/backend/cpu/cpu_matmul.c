@@ -1,6 +1,6 @@
 /* Owns: the choice of the way a product is computed and the loops around the kernels. Promises: the same bits for any
  * number of threads, since work is cut by shape alone; no memory of its own. Leaves to others: the arithmetic
- * (kernels.def), the scratch (the device), the threads (base/pool.h).
+ * (kernels.def), the scratch (the device), the threads (base/pool.h), several matrices (cpu_matmul_id.c).
  *
  * Few tokens: each row of weights is read once and multiplied with all of them as it streams by. Many
  * tokens: a panel of rows is unpacked into the second-level cache, a chunk of the inner dimension at a time, and
@@ -10,7 +10,7 @@
 #include <assert.h>
 #include <string.h>
 
-#include "base/num.h"
+#include "backend/cpu/cpu_matmul_impl.h"
 
 enum {
     /* Weights of a piece of work of the rows kernels: a stream long enough for the processor's own prefetching to pay,
@@ -18,52 +18,25 @@ enum {
     PIECE_MIN_BYTES = 1 << 16, PIECE_MAX_BYTES = 1 << 17, PIECES = 32,
     CHUNK_UNITS = 16,      /* units of a panel that are unpacked at once: 96 KiB, beside the tile in a 512 KiB cache */
     CHUNK_F32 = 512,       /* inner length of a float panel: 64 KiB */
-    FEW_TOKENS_FLOAT = 8,
-    GATHER = 256,          /* numbers of each token of a tile that are gathered at once */
     EDGE_ROWS = 256,       /* results of a rows kernel that wait beside the matrix for their places */
-};
-
-/* What the loop bodies share. */
-struct run {
-    const struct kern *k;
-    const struct matmul *m;
-    const struct int8_form *form;
-    const struct qtype_info *info;
-    bool lanes;            /* instead of rows kernels */
-    size_t n_units;        /* of a row */
-    struct x_unit *x8;     /* tiles of [n_units][tokens of the tile] */
-    float *xf;             /* tiles of [n_in][TILE_TOKENS] */
-    uint8_t *slots;        /* one for each thread */
-    size_t slot_bytes;
 };
 
 bool cpu_matmul_is_int8(const struct kern *k, enum qtype type) {
     return int8_form(type)->sub && k->rows[type] && k->panel[type];
 }
 
-static size_t units_of(size_t n_in) { return div_up(n_in, UNIT); }
+size_t cpu_matmul_int8_slot(void) { return CHUNK_UNITS * sizeof(struct panel_unit); }
 
-static size_t int8_slot_bytes(void) { return CHUNK_UNITS * sizeof(struct panel_unit); }
-
-/* The larger of a decoded row and a panel with the decoded rows it is packed from. */
-static size_t float_slot_bytes(size_t n_in) {
+size_t cpu_matmul_float_slot(size_t n_in) {
     return round_up(max_u64(n_in, 2 * F32_ROWS * CHUNK_F32) * sizeof(float), 64);
 }
 
 size_t cpu_matmul_scratch(enum qtype type, size_t n_in, size_t n_tok, unsigned n_threads, bool exact) {
     size_t tokens = div_up(n_tok, TILE_TOKENS) * TILE_TOKENS;
-    size_t as_float = tokens * n_in * sizeof(float) + n_threads * float_slot_bytes(n_in);
+    size_t as_float = tokens * n_in * sizeof(float) + n_threads * cpu_matmul_float_slot(n_in);
     if (exact || !int8_form(type)->sub) return as_float;
     const size_t filled = round_up(n_tok, LANES_TURN);
-    return max_u64(as_float, filled * units_of(n_in) * sizeof(struct x_unit) + n_threads * int8_slot_bytes());
-}
-
-static const uint8_t *weight_row(const struct matmul *m, size_t row) {
-    return (const uint8_t *)m->w + row * m->row_bytes;
-}
-
-static const float *x_row(const struct matmul *m, size_t t) {
-    return m->x + (m->pick ? m->pick[t] / m->share : t) * m->x_stride;
+    return max_u64(as_float, filled * units_of(n_in) * sizeof(struct x_unit) + n_threads * cpu_matmul_int8_slot());
 }
 
 static float *out_row(const struct matmul *m, size_t t) { return m->out + (m->pick ? m->pick[t] : t) * m->out_stride; }
@@ -91,7 +64,7 @@ static void copy_out(const struct tile_place *p, const float *tile, size_t strid
 
 /* --- Few tokens --- */
 
-static size_t rows_grain(const struct matmul *m) {
+size_t cpu_matmul_grain(const struct matmul *m) {
     uint64_t share = m->n_out * m->row_bytes / PIECES;
     uint64_t bytes = min_u64(max_u64(share, PIECE_MIN_BYTES), PIECE_MAX_BYTES);
     return round_up(bytes / max_u64(m->row_bytes, 1) + 1, 16);
@@ -117,9 +90,8 @@ static void run_rows(const struct matmul *m, rows_fn *kernel, struct rows_job *j
     }
 }
 
-/* x8 holds one tile of all tokens, or is NULL and the floats are read in place. */
-static void rows_body(void *arg, size_t begin, size_t end, unsigned thread) {
-    const struct run *a = arg;
+void cpu_matmul_rows(void *arg, size_t begin, size_t end, unsigned thread) {
+    const struct matmul_run *a = arg;
     const struct matmul *m = a->m;
     (void)thread;
     const size_t at_once = a->x8 ? ROWS_TOKENS : ROWS_F32_TOKENS;
@@ -134,9 +106,8 @@ static void rows_body(void *arg, size_t begin, size_t end, unsigned thread) {
     add_bias(m, begin, end);
 }
 
-/* Types whose rows are decoded first. */
-static void decoded_rows_body(void *arg, size_t begin, size_t end, unsigned thread) {
-    const struct run *a = arg;
+void cpu_matmul_decoded_rows(void *arg, size_t begin, size_t end, unsigned thread) {
+    const struct matmul_run *a = arg;
     const struct matmul *m = a->m;
     float *row = (float *)(a->slots + thread * a->slot_bytes);
     for (size_t o = begin; o < end; o++) {
@@ -154,8 +125,8 @@ static void decoded_rows_body(void *arg, size_t begin, size_t end, unsigned thre
 
 /* --- Many tokens, int8 --- */
 
-static void round_body(void *arg, size_t begin, size_t end, unsigned thread) {
-    const struct run *a = arg;
+void cpu_matmul_round(void *arg, size_t begin, size_t end, unsigned thread) {
+    const struct matmul_run *a = arg;
     const struct matmul *m = a->m;
     arrange_fn *arrange = m->n_tok <= a->k->few_tokens[m->type] ? a->k->arrange[m->type] : NULL;
     (void)thread;
@@ -171,7 +142,7 @@ static void round_body(void *arg, size_t begin, size_t end, unsigned thread) {
 
 /* Units `begin` to `end` of all tokens, for lanes kernels. */
 static void turn_body(void *arg, size_t begin, size_t end, unsigned thread) {
-    const struct run *a = arg;
+    const struct matmul_run *a = arg;
     const struct matmul *m = a->m;
     (void)thread;
     for (size_t u = begin; u < end; u++)
@@ -184,7 +155,7 @@ static void turn_body(void *arg, size_t begin, size_t end, unsigned thread) {
 }
 
 /* What is unpacked after chunk p of the panel at `row`: the next chunk, or the first of the next panel. */
-static struct fetch next_chunk(const struct run *a, const struct panel_job *p, size_t row) {
+static struct fetch next_chunk(const struct matmul_run *a, const struct panel_job *p, size_t row) {
     const struct matmul *m = a->m;
     size_t unit = p->first + p->n_units, unit_bytes = UNIT / a->info->block_weights * a->info->block_bytes;
     if (unit == a->n_units) {
@@ -197,8 +168,8 @@ static struct fetch next_chunk(const struct run *a, const struct panel_job *p, s
 }
 
 /* One chunk of a panel, already unpacked at w, times all tokens. */
-static void panel_times_tokens(const struct run *a, const struct panel_unit *w, const struct panel_job *p, size_t row,
-                               size_t n_rows) {
+static void panel_times_tokens(const struct matmul_run *a, const struct panel_unit *w, const struct panel_job *p,
+                               size_t row, size_t n_rows) {
     const struct matmul *m = a->m;
     tile_fn *tile = a->form->sub == 16 ? a->k->tile16 : a->k->tile32;
     float edge[TILE_TOKENS * PANEL_ROWS];
@@ -218,8 +189,8 @@ static void panel_times_tokens(const struct run *a, const struct panel_unit *w, 
     }
 }
 
-static void panel_body(void *arg, size_t begin, size_t end, unsigned thread) {
-    const struct run *a = arg;
+void cpu_matmul_panels(void *arg, size_t begin, size_t end, unsigned thread) {
+    const struct matmul_run *a = arg;
     const struct matmul *m = a->m;
     struct panel_unit *w = (struct panel_unit *)(a->slots + thread * a->slot_bytes);
     struct panel_job p = { .n_in = m->n_in, .out = w };
@@ -235,7 +206,7 @@ static void panel_body(void *arg, size_t begin, size_t end, unsigned thread) {
 /* --- Many tokens, float --- */
 
 static void pack_x_body(void *arg, size_t begin, size_t end, unsigned thread) {
-    const struct run *a = arg;
+    const struct matmul_run *a = arg;
     const struct matmul *m = a->m;
     (void)thread;
     for (size_t tile = begin; tile < end; tile++) {
@@ -249,7 +220,7 @@ static void pack_x_body(void *arg, size_t begin, size_t end, unsigned thread) {
 }
 
 /* Decodes n weights from weight k on of each row and packs them. */
-static void pack_rows(const struct run *a, size_t row, size_t n_rows, size_t k, size_t n, float *panel) {
+static void pack_rows(const struct matmul_run *a, size_t row, size_t n_rows, size_t k, size_t n, float *panel) {
     const struct matmul *m = a->m;
     float *decoded = panel + F32_ROWS * CHUNK_F32;
     size_t at = k / a->info->block_weights * a->info->block_bytes;
@@ -260,8 +231,8 @@ static void pack_rows(const struct run *a, size_t row, size_t n_rows, size_t k, 
     a->k->pack_f32(&j);
 }
 
-static void float_body(void *arg, size_t begin, size_t end, unsigned thread) {
-    const struct run *a = arg;
+void cpu_matmul_floats(void *arg, size_t begin, size_t end, unsigned thread) {
+    const struct matmul_run *a = arg;
     const struct matmul *m = a->m;
     float *panel = (float *)(a->slots + thread * a->slot_bytes), edge[TILE_TOKENS * F32_ROWS];
     bool whole = end - begin == F32_ROWS && !m->pick;
@@ -285,208 +256,40 @@ static void float_body(void *arg, size_t begin, size_t end, unsigned thread) {
 
 /* --- The choice --- */
 
-static void run_int8(struct run *a, struct pool *pool, uint8_t *scratch) {
+static void run_int8(struct matmul_run *a, struct pool *pool, uint8_t *scratch) {
     const struct matmul *m = a->m;
     bool few = m->n_tok <= a->k->few_tokens[m->type];
     a->lanes = !few && m->n_tok <= a->k->lanes_tokens[m->type];
     a->x8 = (struct x_unit *)scratch;
     a->slots = scratch + round_up(m->n_tok, LANES_TURN) * a->n_units * sizeof(struct x_unit);
-    a->slot_bytes = int8_slot_bytes();
+    a->slot_bytes = cpu_matmul_int8_slot();
     if (a->lanes) pool_run(pool, a->n_units, 1, turn_body, a);
-    else if (few) round_body(a, 0, m->n_tok, 0);
-    else pool_run(pool, m->n_tok, TILE_TOKENS, round_body, a);
+    else if (few) cpu_matmul_round(a, 0, m->n_tok, 0);
+    else pool_run(pool, m->n_tok, TILE_TOKENS, cpu_matmul_round, a);
     few |= a->lanes;
-    pool_run(pool, m->n_out, few ? rows_grain(m) : PANEL_ROWS, few ? rows_body : panel_body, a);
+    pool_run(pool, m->n_out, few ? cpu_matmul_grain(m) : PANEL_ROWS, few ? cpu_matmul_rows : cpu_matmul_panels, a);
 }
 
-static void run_float(struct run *a, struct pool *pool, uint8_t *scratch) {
+static void run_float(struct matmul_run *a, struct pool *pool, uint8_t *scratch) {
     const struct matmul *m = a->m;
     a->slots = scratch;
-    a->slot_bytes = float_slot_bytes(m->n_in);
+    a->slot_bytes = cpu_matmul_float_slot(m->n_in);
     if (m->n_tok <= FEW_TOKENS_FLOAT) {
-        pool_run(pool, m->n_out, rows_grain(m), qtype_is_float(m->type) ? rows_body : decoded_rows_body, a);
+        pool_run(pool, m->n_out, cpu_matmul_grain(m),
+                 qtype_is_float(m->type) ? cpu_matmul_rows : cpu_matmul_decoded_rows, a);
         return;
     }
     a->xf = (float *)(scratch + pool_size(pool) * a->slot_bytes);
     pool_run(pool, div_up(m->n_tok, TILE_TOKENS), 1, pack_x_body, a);
-    pool_run(pool, m->n_out, F32_ROWS, float_body, a);
+    pool_run(pool, m->n_out, F32_ROWS, cpu_matmul_floats, a);
 }
 
 void cpu_matmul(const struct kern *k, struct pool *pool, const struct matmul *m, void *scratch, bool exact) {
-    struct run a = {
+    struct matmul_run a = {
         .k = k, .m = m, .form = int8_form(m->type), .info = qtype_info(m->type), .n_units = units_of(m->n_in),
     };
     assert(a.info && m->n_in % a.info->block_weights == 0);
     if (!m->n_tok || !m->n_out) return;
     if (!exact && cpu_matmul_is_int8(k, m->type)) run_int8(&a, pool, scratch);
     else run_float(&a, pool, scratch);
-}
-
-/* --- Several matrices --- */
-
-/* The slots that one matrix is multiplied with: n from `begin` on in the order of the matrices; tile: how many tiles of
- * TILE_TOKENS come before them. */
-struct group { uint32_t matrix, begin, n, tile; };
-
-/* Where things lie in the scratch, in bytes; slots are those of the threads. */
-struct id_layout { uint64_t order, groups, x, slots, all; };
-
-/* What the loop bodies share; one.m is the product with one matrix, copied and filled in for each. */
-struct id_run {
-    struct run one;
-    const struct matmul_id *m;
-    uint32_t *order;       /* (n_slot) slots, by matrix */
-    struct group *groups;  /* (n_groups) */
-    size_t n_groups, grain, pieces; /* pieces of `grain` rows: of a matrix */
-    bool int8;
-};
-
-/* Returns the size, UINT64_MAX if it is beyond all memory. Behind the order of the slots there is a word for each
- * matrix. */
-static uint64_t id_layout(const struct matmul_id *m, bool int8, unsigned n_threads, struct id_layout *l) {
-    const uint64_t n_in = m->each.n_in, groups = min_u64(m->n_mat, m->n_slot);
-    const uint64_t most_tiles = m->n_slot / TILE_TOKENS + groups;
-    uint64_t x_bytes;
-    bool fits = int8 ? mul_u64(m->n_slot, units_of(n_in) * sizeof(struct x_unit), &x_bytes)
-                     : mul_u64(most_tiles * TILE_TOKENS, n_in * sizeof(float), &x_bytes);
-    if (!fits || x_bytes > INT64_MAX || m->n_slot > INT32_MAX || m->n_mat > INT32_MAX) return UINT64_MAX;
-    l->order = 0;
-    l->groups = l->order + round_up((m->n_slot + m->n_mat) * sizeof(uint32_t), 64);
-    l->x = l->groups + round_up(groups * sizeof(struct group), 64);
-    l->slots = l->x + round_up(x_bytes, 64);
-    return l->all = l->slots + n_threads * (int8 ? int8_slot_bytes() : float_slot_bytes(n_in));
-}
-
-uint64_t cpu_matmul_id_scratch(const struct matmul_id *m, unsigned n_threads, bool exact) {
-    struct id_layout l;
-    const uint64_t as_float = id_layout(m, false, n_threads, &l);
-    if (exact || !int8_form(m->each.type)->sub) return as_float;
-    return max_u64(as_float, id_layout(m, true, n_threads, &l));
-}
-
-static size_t matrix_of(const struct matmul_id *m, size_t slot) {
-    assert(!m->ids || (m->ids[slot] >= 0 && (size_t)m->ids[slot] < m->n_mat));
-    return m->ids ? (size_t)m->ids[slot] : slot % m->n_mat;
-}
-
-/* Sorts the slots by matrix, slots of one matrix in their order, and lists the matrices that have any. */
-static void group_slots(struct id_run *a) {
-    const struct matmul_id *m = a->m;
-    uint32_t *next = a->order + m->n_slot; /* (n_mat): how many name each, then where the next of them goes */
-    uint32_t begin = 0, tile = 0;
-    memset(next, 0, m->n_mat * sizeof *next);
-    for (size_t i = 0; i < m->n_slot; i++) next[matrix_of(m, i)]++;
-    for (size_t i = 0; i < m->n_mat; i++) {
-        const uint32_t n = next[i];
-        next[i] = begin;
-        if (n) a->groups[a->n_groups++] = (struct group){ (uint32_t)i, begin, n, tile };
-        begin += n;
-        tile += (uint32_t)div_up(n, TILE_TOKENS);
-    }
-    for (size_t i = 0; i < m->n_slot; i++) a->order[next[matrix_of(m, i)]++] = (uint32_t)i;
-}
-
-/* The product with a group's matrix. */
-static struct matmul product_of(const struct id_run *a, const struct group *g) {
-    struct matmul m = a->m->each;
-    m.w = a->m->apart ? a->m->apart[g->matrix] : weight_row(&m, g->matrix * m.n_out);
-    m.n_tok = g->n;
-    m.pick = a->order + g->begin;
-    if (m.bias) m.bias += g->matrix * m.n_out;
-    return m;
-}
-
-/* The run of that product, with the group's activations. */
-static struct run run_of(const struct id_run *a, const struct group *g, const struct matmul *m) {
-    struct run one = a->one;
-    one.m = m;
-    if (a->int8) one.x8 += g->begin * one.n_units;
-    else one.xf += g->tile * TILE_TOKENS * m->n_in;
-    return one;
-}
-
-static bool is_few(const struct id_run *a, const struct group *g) {
-    return g->n <= (a->int8 ? a->one.k->few_tokens[a->m->each.type] : FEW_TOKENS_FLOAT);
-}
-
-/* Brings tile `tile` of a group of floats into one place: rows behind each other for the rows kernels, else packed. */
-static void gather_tile(const struct run *one, size_t tile, bool few) {
-    const struct matmul *m = one->m;
-    const size_t t = tile * TILE_TOKENS, n = min_u64(m->n_tok - t, TILE_TOKENS);
-    float rows[TILE_TOKENS * GATHER], *to = one->xf + t * m->n_in;
-    for (size_t i = 0; few && i < n; i++) memcpy(to + i * m->n_in, x_row(m, t + i), m->n_in * sizeof *to);
-    for (size_t k = 0; !few && k < m->n_in; k += GATHER) {
-        struct pack_f32_job j = {
-            .rows = rows, .stride = GATHER, .n_rows = n, .n_k = min_u64(m->n_in - k, GATHER), .width = TILE_TOKENS,
-            .out = to + k * TILE_TOKENS,
-        };
-        for (size_t i = 0; i < n; i++) memcpy(rows + i * GATHER, x_row(m, t + i) + k, j.n_k * sizeof *rows);
-        one->k->pack_f32(&j);
-    }
-}
-
-/* The last group that begins at this tile or before. */
-static const struct group *group_of_tile(const struct id_run *a, size_t tile) {
-    size_t low = 0, high = a->n_groups;
-    while (high - low > 1) {
-        const size_t middle = (low + high) / 2;
-        if (a->groups[middle].tile <= tile) low = middle;
-        else high = middle;
-    }
-    return &a->groups[low];
-}
-
-/* Tiles of all groups: rounded or gathered. */
-static void id_prepare(void *arg, size_t begin, size_t end, unsigned thread) {
-    const struct id_run *a = arg;
-    for (size_t i = begin; i < end; i++) {
-        const struct group *g = group_of_tile(a, i);
-        const struct matmul m = product_of(a, g);
-        struct run one = run_of(a, g, &m);
-        const size_t tile = i - g->tile, t = tile * TILE_TOKENS;
-        if (a->int8) round_body(&one, t, min_u64(t + TILE_TOKENS, m.n_tok), thread);
-        else gather_tile(&one, tile, is_few(a, g));
-    }
-}
-
-/* Pieces of all matrices. */
-static void id_multiply(void *arg, size_t begin, size_t end, unsigned thread) {
-    const struct id_run *a = arg;
-    for (size_t i = begin; i < end; i++) {
-        const struct group *g = &a->groups[i / a->pieces];
-        const size_t first = i % a->pieces * a->grain, last = min_u64(first + a->grain, a->m->each.n_out);
-        struct matmul m = product_of(a, g);
-        struct run one = run_of(a, g, &m);
-        if (is_few(a, g)) {
-            if (!a->int8) m.x = one.xf, m.x_stride = m.n_in;
-            (a->int8 || qtype_is_float(m.type) ? rows_body : decoded_rows_body)(&one, first, last, thread);
-            continue;
-        }
-        const size_t rows = a->int8 ? PANEL_ROWS : F32_ROWS;
-        for (size_t r = first; r < last; r += rows)
-            (a->int8 ? panel_body : float_body)(&one, r, min_u64(r + rows, last), thread);
-    }
-}
-
-void cpu_matmul_id(const struct kern *k, struct pool *pool, const struct matmul_id *m, void *scratch, bool exact) {
-    const struct matmul *each = &m->each;
-    uint8_t *at = scratch;
-    struct id_layout l = { 0 };
-    struct id_run a = { .m = m, .int8 = !exact && cpu_matmul_is_int8(k, each->type) };
-    a.one = (struct run){
-        .k = k, .form = int8_form(each->type), .info = qtype_info(each->type), .n_units = units_of(each->n_in),
-    };
-    id_layout(m, a.int8, pool_size(pool), &l); /* fits, or compile would have failed */
-    a.order = (uint32_t *)(void *)(at + l.order);
-    a.groups = (struct group *)(void *)(at + l.groups);
-    if (a.int8) a.one.x8 = (struct x_unit *)(void *)(at + l.x);
-    else a.one.xf = (float *)(void *)(at + l.x);
-    a.one.slots = at + l.slots;
-    a.one.slot_bytes = a.int8 ? int8_slot_bytes() : float_slot_bytes(each->n_in);
-    group_slots(&a);
-    a.grain = round_up(rows_grain(each), F32_ROWS);
-    a.pieces = div_up(each->n_out, a.grain);
-    const struct group *last = &a.groups[a.n_groups - 1];
-    pool_run(pool, last->tile + div_up(last->n, TILE_TOKENS), 1, id_prepare, &a);
-    pool_run(pool, a.n_groups * a.pieces, 1, id_multiply, &a);
 }

@@ -1,0 +1,177 @@
+/* Owns: products with several matrices. The slots of a batch are sorted by matrix, their activations are prepared in
+ * that order, and the pieces of all matrices are handed out in one go. Promises and leaves to others what cpu_matmul.c
+ * does, whose loops it runs for each matrix. */
+#include <assert.h>
+#include <string.h>
+
+#include "backend/cpu/cpu_matmul.h"
+#include "backend/cpu/cpu_matmul_impl.h"
+
+enum { GATHER = 256 }; /* numbers of each token of a tile that are gathered at once */
+
+/* The slots that one matrix is multiplied with: n from `begin` on in the order of the matrices; tile: how many tiles of
+ * TILE_TOKENS come before them. */
+struct group { uint32_t matrix, begin, n, tile; };
+
+/* Where things lie in the scratch, in bytes; slots are those of the threads. */
+struct id_layout { uint64_t order, groups, x, slots, all; };
+
+/* What the loop bodies share; one.m is the product with one matrix, copied and filled in for each. */
+struct id_run {
+    struct matmul_run one;
+    const struct matmul_id *m;
+    uint32_t *order;       /* (n_slot) slots, by matrix */
+    struct group *groups;  /* (n_groups) */
+    size_t n_groups, grain, pieces; /* pieces of `grain` rows: of a matrix */
+    bool int8;
+};
+
+/* Returns the size, UINT64_MAX if it is beyond all memory. Behind the order of the slots there is a word for each
+ * matrix. */
+static uint64_t id_layout(const struct matmul_id *m, bool int8, unsigned n_threads, struct id_layout *l) {
+    const uint64_t n_in = m->each.n_in, groups = min_u64(m->n_mat, m->n_slot);
+    const uint64_t most_tiles = m->n_slot / TILE_TOKENS + groups;
+    uint64_t x_bytes;
+    bool fits = int8 ? mul_u64(m->n_slot, units_of(n_in) * sizeof(struct x_unit), &x_bytes)
+                     : mul_u64(most_tiles * TILE_TOKENS, n_in * sizeof(float), &x_bytes);
+    if (!fits || x_bytes > INT64_MAX || m->n_slot > INT32_MAX || m->n_mat > INT32_MAX) return UINT64_MAX;
+    l->order = 0;
+    l->groups = l->order + round_up((m->n_slot + m->n_mat) * sizeof(uint32_t), 64);
+    l->x = l->groups + round_up(groups * sizeof(struct group), 64);
+    l->slots = l->x + round_up(x_bytes, 64);
+    return l->all = l->slots + n_threads * (int8 ? cpu_matmul_int8_slot() : cpu_matmul_float_slot(n_in));
+}
+
+uint64_t cpu_matmul_id_scratch(const struct matmul_id *m, unsigned n_threads, bool exact) {
+    struct id_layout l;
+    const uint64_t as_float = id_layout(m, false, n_threads, &l);
+    if (exact || !int8_form(m->each.type)->sub) return as_float;
+    return max_u64(as_float, id_layout(m, true, n_threads, &l));
+}
+
+static size_t matrix_of(const struct matmul_id *m, size_t slot) {
+    assert(!m->ids || (m->ids[slot] >= 0 && (size_t)m->ids[slot] < m->n_mat));
+    return m->ids ? (size_t)m->ids[slot] : slot % m->n_mat;
+}
+
+/* Sorts the slots by matrix, slots of one matrix in their order, and lists the matrices that have any. */
+static void group_slots(struct id_run *a) {
+    const struct matmul_id *m = a->m;
+    uint32_t *next = a->order + m->n_slot; /* (n_mat): how many name each, then where the next of them goes */
+    uint32_t begin = 0, tile = 0;
+    memset(next, 0, m->n_mat * sizeof *next);
+    for (size_t i = 0; i < m->n_slot; i++) next[matrix_of(m, i)]++;
+    for (size_t i = 0; i < m->n_mat; i++) {
+        const uint32_t n = next[i];
+        next[i] = begin;
+        if (n) a->groups[a->n_groups++] = (struct group){ (uint32_t)i, begin, n, tile };
+        begin += n;
+        tile += (uint32_t)div_up(n, TILE_TOKENS);
+    }
+    for (size_t i = 0; i < m->n_slot; i++) a->order[next[matrix_of(m, i)]++] = (uint32_t)i;
+}
+
+/* The product with a group's matrix. */
+static struct matmul product_of(const struct id_run *a, const struct group *g) {
+    struct matmul m = a->m->each;
+    m.w = a->m->apart ? a->m->apart[g->matrix] : weight_row(&m, g->matrix * m.n_out);
+    m.n_tok = g->n;
+    m.pick = a->order + g->begin;
+    if (m.bias) m.bias += g->matrix * m.n_out;
+    return m;
+}
+
+/* The run of that product, with the group's activations. */
+static struct matmul_run run_of(const struct id_run *a, const struct group *g, const struct matmul *m) {
+    struct matmul_run one = a->one;
+    one.m = m;
+    if (a->int8) one.x8 += g->begin * one.n_units;
+    else one.xf += g->tile * TILE_TOKENS * m->n_in;
+    return one;
+}
+
+static bool is_few(const struct id_run *a, const struct group *g) {
+    return g->n <= (a->int8 ? a->one.k->few_tokens[a->m->each.type] : FEW_TOKENS_FLOAT);
+}
+
+/* Brings tile `tile` of a group of floats into one place: rows behind each other for the rows kernels, else packed. */
+static void gather_tile(const struct matmul_run *one, size_t tile, bool few) {
+    const struct matmul *m = one->m;
+    const size_t t = tile * TILE_TOKENS, n = min_u64(m->n_tok - t, TILE_TOKENS);
+    float rows[TILE_TOKENS * GATHER], *to = one->xf + t * m->n_in;
+    for (size_t i = 0; few && i < n; i++) memcpy(to + i * m->n_in, x_row(m, t + i), m->n_in * sizeof *to);
+    for (size_t k = 0; !few && k < m->n_in; k += GATHER) {
+        struct pack_f32_job j = {
+            .rows = rows, .stride = GATHER, .n_rows = n, .n_k = min_u64(m->n_in - k, GATHER), .width = TILE_TOKENS,
+            .out = to + k * TILE_TOKENS,
+        };
+        for (size_t i = 0; i < n; i++) memcpy(rows + i * GATHER, x_row(m, t + i) + k, j.n_k * sizeof *rows);
+        one->k->pack_f32(&j);
+    }
+}
+
+/* The last group that begins at this tile or before. */
+static const struct group *group_of_tile(const struct id_run *a, size_t tile) {
+    size_t low = 0, high = a->n_groups;
+    while (high - low > 1) {
+        const size_t middle = (low + high) / 2;
+        if (a->groups[middle].tile <= tile) low = middle;
+        else high = middle;
+    }
+    return &a->groups[low];
+}
+
+/* Tiles of all groups: rounded or gathered. */
+static void id_prepare(void *arg, size_t begin, size_t end, unsigned thread) {
+    const struct id_run *a = arg;
+    for (size_t i = begin; i < end; i++) {
+        const struct group *g = group_of_tile(a, i);
+        const struct matmul m = product_of(a, g);
+        struct matmul_run one = run_of(a, g, &m);
+        const size_t tile = i - g->tile, t = tile * TILE_TOKENS;
+        if (a->int8) cpu_matmul_round(&one, t, min_u64(t + TILE_TOKENS, m.n_tok), thread);
+        else gather_tile(&one, tile, is_few(a, g));
+    }
+}
+
+/* Pieces of all matrices. */
+static void id_multiply(void *arg, size_t begin, size_t end, unsigned thread) {
+    const struct id_run *a = arg;
+    for (size_t i = begin; i < end; i++) {
+        const struct group *g = &a->groups[i / a->pieces];
+        const size_t first = i % a->pieces * a->grain, last = min_u64(first + a->grain, a->m->each.n_out);
+        struct matmul m = product_of(a, g);
+        struct matmul_run one = run_of(a, g, &m);
+        if (is_few(a, g)) {
+            if (!a->int8) m.x = one.xf, m.x_stride = m.n_in;
+            (a->int8 || qtype_is_float(m.type) ? cpu_matmul_rows : cpu_matmul_decoded_rows)(&one, first, last, thread);
+            continue;
+        }
+        const size_t rows = a->int8 ? PANEL_ROWS : F32_ROWS;
+        for (size_t r = first; r < last; r += rows)
+            (a->int8 ? cpu_matmul_panels : cpu_matmul_floats)(&one, r, min_u64(r + rows, last), thread);
+    }
+}
+
+void cpu_matmul_id(const struct kern *k, struct pool *pool, const struct matmul_id *m, void *scratch, bool exact) {
+    const struct matmul *each = &m->each;
+    uint8_t *at = scratch;
+    struct id_layout l = { 0 };
+    struct id_run a = { .m = m, .int8 = !exact && cpu_matmul_is_int8(k, each->type) };
+    a.one = (struct matmul_run){
+        .k = k, .form = int8_form(each->type), .info = qtype_info(each->type), .n_units = units_of(each->n_in),
+    };
+    id_layout(m, a.int8, pool_size(pool), &l); /* fits, or compile would have failed */
+    a.order = (uint32_t *)(void *)(at + l.order);
+    a.groups = (struct group *)(void *)(at + l.groups);
+    if (a.int8) a.one.x8 = (struct x_unit *)(void *)(at + l.x);
+    else a.one.xf = (float *)(void *)(at + l.x);
+    a.one.slots = at + l.slots;
+    a.one.slot_bytes = a.int8 ? cpu_matmul_int8_slot() : cpu_matmul_float_slot(each->n_in);
+    group_slots(&a);
+    a.grain = round_up(cpu_matmul_grain(each), F32_ROWS);
+    a.pieces = div_up(each->n_out, a.grain);
+    const struct group *last = &a.groups[a.n_groups - 1];
+    pool_run(pool, last->tile + div_up(last->n, TILE_TOKENS), 1, id_prepare, &a);
+    pool_run(pool, a.n_groups * a.pieces, 1, id_multiply, &a);
+}

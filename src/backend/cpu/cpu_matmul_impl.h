@@ -1,0 +1,49 @@
+#ifndef BACKEND_CPU_MATMUL_IMPL_H
+#define BACKEND_CPU_MATMUL_IMPL_H
+/* Inside of cpu_matmul: what products with one matrix (cpu_matmul.c) and with several (cpu_matmul_id.c) share. */
+#include "backend/cpu/cpu_matmul.h"
+#include "base/num.h"
+
+enum { FEW_TOKENS_FLOAT = 8 }; /* up to here rows of weights are multiplied as they come, beyond in panels */
+
+/* A product at work: what the loops share. */
+struct matmul_run {
+    const struct kern *k;
+    const struct matmul *m;
+    const struct int8_form *form;
+    const struct qtype_info *info;
+    bool lanes;            /* instead of rows kernels */
+    size_t n_units;        /* of a row */
+    struct x_unit *x8;     /* tiles of [n_units][tokens of the tile] */
+    float *xf;             /* tiles of [n_in][TILE_TOKENS] */
+    uint8_t *slots;        /* one for each thread */
+    size_t slot_bytes;
+};
+
+static inline size_t units_of(size_t n_in) { return div_up(n_in, UNIT); }
+
+static inline const uint8_t *weight_row(const struct matmul *m, size_t row) {
+    return (const uint8_t *)m->w + row * m->row_bytes;
+}
+
+static inline const float *x_row(const struct matmul *m, size_t t) {
+    return m->x + (m->pick ? m->pick[t] / m->share : t) * m->x_stride;
+}
+
+/* Bytes of a slot, multiples of 64: a chunk of a panel of codes; or the larger of a decoded row and a panel with
+ * the decoded rows that it is packed from. */
+size_t cpu_matmul_int8_slot(void);
+size_t cpu_matmul_float_slot(size_t n_in);
+/* Rows of a piece of work for the two functions on rows. */
+size_t cpu_matmul_grain(const struct matmul *m);
+
+/* The loops, for pool_run with a struct matmul_run. cpu_matmul_round rounds tokens begin .. end - 1 to their places in
+ * x8. The others make the results of rows begin .. end - 1, bias included. */
+pool_body cpu_matmul_round;
+/* Few tokens: x8 holds one tile of all of them, or is NULL and the floats are read in place. */
+pool_body cpu_matmul_rows;
+/* The same in float for types whose rows are decoded first. */
+pool_body cpu_matmul_decoded_rows;
+/* Many tokens, at most PANEL_ROWS rows of codes or F32_ROWS of floats. */
+pool_body cpu_matmul_panels, cpu_matmul_floats;
+#endif
