@@ -14,6 +14,7 @@ struct bench {
     uint32_t prompts[MAX_LIST], gens[MAX_LIST], depths[MAX_LIST], threads[MAX_LIST], pg[MAX_PG][2], repeat;
     size_t n_prompts, n_gens, n_depths, n_threads, n_pg;
     enum form form;
+    bool headed, described; /* the table's head is out, and what this number of threads can do */
     struct snug_machine machine;
     json_t *machines, *results;
 };
@@ -119,12 +120,24 @@ static int all_tests(struct bench *b, snug_model *m, const struct snug_model_inf
     return 0;
 }
 
+/* What stands above the rows; kept back until a model is open, so that an error stands alone. */
+static void print_above(struct bench *b) {
+    const struct snug_machine *m = &b->machine;
+    if (!b->headed) print_head(b);
+    b->headed = true;
+    if (b->form == FORM_MD && !b->described)
+        fprintf(stderr, "%s (%s), %u threads: memory %.1f GB/s, int8 %.0f GOPS, float %.0f GFLOPS\n", m->cpu,
+                m->features, m->threads, m->read_gb_s, m->int8_gops, m->f32_gflops);
+    b->described = true;
+}
+
 static int one_model(struct bench *b, const char *path) {
     snug_model *m;
     struct snug_error error;
     struct snug_model_info info;
     if (snug_open(path, &b->open, &m, &error)) return cli_fail(&error);
     snug_model_info(m, &info);
+    print_above(b);
     int status = all_tests(b, m, &info);
     snug_close(m);
     return status;
@@ -134,10 +147,7 @@ static int with_threads(struct bench *b, uint32_t threads) {
     struct snug_error error;
     if (snug_measure_machine(threads, &b->machine, &error)) return cli_fail(&error);
     b->open.threads = b->machine.threads;
-    if (b->form == FORM_MD)
-        fprintf(stderr, "%s (%s), %u threads: memory %.1f GB/s, int8 %.0f GOPS, float %.0f GFLOPS\n", b->machine.cpu,
-                b->machine.features,
-                b->machine.threads, b->machine.read_gb_s, b->machine.int8_gops, b->machine.f32_gflops);
+    b->described = false;
     if (!b->machines) b->machines = machine_json(&b->machine);
     int status = 0;
     for (size_t i = 0; i < opts_n_operands(b->o) && !status; i++) status = one_model(b, opts_operand(b->o, i));
@@ -148,7 +158,6 @@ int cmd_bench(const struct opts *o) {
     struct bench b = { .o = o, .results = json_array() };
     struct err e;
     int status = read_options(&b, &e) ? cli_fail_usage(&e) : 0;
-    if (!status) print_head(&b);
     for (size_t i = 0; i < b.n_threads && !status; i++) status = with_threads(&b, b.threads[i]);
     if (!status && b.form == FORM_JSON)
         status = cli_json(json_pack("{s:O, s:s, s:O}", "machine", b.machines, "model", opts_operand(o, 0), "results",

@@ -133,6 +133,17 @@ plan_by_options() { # 22e9 bytes times 8, divided by 70e9 weights, is 2.51
     "$snug" plan $model --kv-type q8_0 -ctk f32 | grep -q 'KV cache in f32/q8_0'
 }
 check "plans" plan_by_options
+missing_model() { # every command says so in one line and nothing else
+    for words in "run -p a" "eval -f $0" "bench" "plan" "show" "tokenize -p a" "quantize -b 4 -o $work/none.gguf" \
+        "convert -o $work/none.gguf"; do
+        status=0
+        # shellcheck disable=SC2086 # one word an argument
+        "$snug" $words "$work/missing" >"$work/out" 2>"$work/err" </dev/null || status=$?
+        [ $status -eq 1 ] && [ ! -s "$work/out" ] && [ "$(wc -l <"$work/err")" -eq 1 ] &&
+            grep -q "$work/missing: cannot open" "$work/err" || { echo "$words"; cat "$work/out" "$work/err"; return 1; }
+    done
+}
+check "a missing model" missing_model
 check "interrupted" interrupt
 check "little memory" little_memory
 check "no threads but its own" no_foreign_threads

@@ -53,7 +53,8 @@ static void parameters_of_public_configs(void **state) {
     char *text;
     read_text(shared("models/configs/parameters.json").p, &text);
     static const char *const names[] = { "llama-2-7b", "llama-2-13b", "llama-2-70b", "llama-3.1-8b", "llama-3.2-1b",
-                                         "llama-3.3-70b", "mistral-7b-v0.1" };
+                                         "llama-3.3-70b", "mistral-7b-v0.1", "mixtral-8x7b-v0.1", "qwen2.5-72b",
+                                         "qwen3-30b-a3b", "gpt-oss-120b", "deepseek-v3" };
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         char name[64];
         struct buf key = { 0 };
@@ -65,7 +66,9 @@ static void parameters_of_public_configs(void **state) {
         buf_addf(&key, "\"%s\": ", names[i]);
         const char *at = strstr(text, key.p);
         assert_non_null(at);
-        assert_int_equal(model_parameters(m), strtoull(at + key.n, NULL, 10));
+        /* DeepSeek's biases for choosing experts are tensors of the file, but no parameters of the framework. */
+        uint64_t beside = strcmp(names[i], "deepseek-v3") ? 0 : 58 * 256;
+        assert_int_equal(model_parameters(m), strtoull(at + key.n, NULL, 10) + beside);
         buf_fini(&key);
         model_close(m);
     }
