@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds and runs every test: the suite, the suite under ASan and UBSan, the threaded part under TSan, the kernels on
-# emulated processors, the checks of the tree and of an installation, what clang and cppcheck say. Each test is a
+# emulated processors, the checks of the tree and of an installation, what clang, cppcheck and clang-tidy say. Each test is a
 # process of its own with a time limit. The last line is "N passed, N failed" (", N skipped"); the status is 0 only if
 # something ran and nothing failed. docs/testing.md tells the parts.
 set -euo pipefail
@@ -100,6 +100,7 @@ fi
 
 step "clang build" clang clang_build
 step cppcheck cppcheck tools/check_cpp.sh
+step clang-tidy clang-tidy tools/tidy.sh
 
 # Warnings are errors in builds without sanitizers only: what the sanitizers insert makes compilers warn about nothing.
 export ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1:detect_stack_use_after_return=1

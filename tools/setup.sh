@@ -10,8 +10,8 @@ set -eu
 build_packages="gcc libc6-dev binutils meson ninja-build pkgconf libjansson-dev libpcre2-dev libutf8proc-dev \
 libhwloc-dev libsnappy-dev libzstd-dev zlib1g-dev liblz4-dev libbrotli-dev"
 # cmocka: the unit tests. OpenSSL: checksums of what reference tokenizers gave. qemu-user: the kernels on emulated
-# processors, an old one and a foreign one. clang and cppcheck: what gcc does not warn about.
-test_packages="libcmocka-dev libssl-dev qemu-user clang cppcheck"
+# processors, an old one and a foreign one. clang, clang-tidy and cppcheck: what gcc does not warn about.
+test_packages="libcmocka-dev libssl-dev qemu-user clang clang-tidy cppcheck"
 [ "$(uname -m)" = aarch64 ] || test_packages="$test_packages gcc-aarch64-linux-gnu"
 
 fail() {
