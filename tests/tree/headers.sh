@@ -10,9 +10,10 @@ headers=$(find include src -name '*.h' | sort | sed 's|^src/||; s|^include/||')
 compile_alone() { # the last declaration is there because a translation unit must not be empty
     for header in $headers; do
         isa=
-        case $header in
-            */x86/*) [ "$(uname -m)" = x86_64 ] || continue; isa="-mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl" ;;
-            */arm/*) [ "$(uname -m)" = aarch64 ] || continue; isa="-march=armv8.2-a+dotprod+i8mm" ;;
+        case $header:$(uname -m) in
+            */x86/*:x86_64 | */vec/*:x86_64) isa="-mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl" ;;
+            */arm/*:aarch64 | */vec/*:aarch64) isa="-march=armv8.2-a+dotprod+i8mm" ;;
+            */x86/* | */arm/* | */vec/*) continue ;;
         esac
         # shellcheck disable=SC2086 # CC and flags are several words
         printf '#include "%s"\n#include "%s"\nextern int header_test;\n' "$header" "$header" |

@@ -1,4 +1,4 @@
-/* Float kernels in NEON: dot, packing, the register tile, rows of F32, F16 and BF16. */
+/* Float kernels in NEON: dot, packing, the register tile, widening. */
 #include <arm_neon.h>
 #include <string.h>
 
@@ -81,53 +81,14 @@ void tile_f32_neon(const struct f32_tile_job *j) {
     }
 }
 
-/* --- Rows: one at a time, as one stream in ascending order, times all tokens of the job. --- */
+/* --- Widening --- */
 
-static ALWAYS_INLINE float32x4_t load_f32(const uint8_t *p) { return vreinterpretq_f32_u8(vld1q_u8(p)); }
 static ALWAYS_INLINE float32x4_t load_f16(const uint8_t *p) { return vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(p))); }
 static ALWAYS_INLINE float32x4_t load_bf16(const uint8_t *p) {
     return vreinterpretq_f32_u32(vshll_n_u16(vreinterpret_u16_u8(vld1_u8(p)), 16));
 }
-static inline float one_f32(const uint8_t *p) { float f; memcpy(&f, p, 4); return f; }
 static inline float one_f16(const uint8_t *p) { uint16_t h; memcpy(&h, p, 2); return f32_from_f16(h); }
 static inline float one_bf16(const uint8_t *p) { uint16_t h; memcpy(&h, p, 2); return f32_from_bf16(h); }
-
-#define FLOAT_ROWS(codec, size)                                                                                        \
-    static ALWAYS_INLINE void codec##_rows(const struct rows_job *j, const unsigned n_tok) {                           \
-        for (size_t r = 0; r < j->n_rows; r++) {                                                                       \
-            const uint8_t *w = j->w + r * j->row_bytes;                                                                \
-            const float *x = j->x;                                                                                     \
-            float32x4_t s[ROWS_F32_TOKENS][STEP];                                                                      \
-            size_t i = 0;                                                                                              \
-            _Pragma("GCC unroll 4")                                                                                    \
-            for (unsigned t = 0; t < n_tok; t++)                                                                       \
-                _Pragma("GCC unroll 4")                                                                                \
-                for (int v = 0; v < STEP; v++) s[t][v] = vdupq_n_f32(0);                                               \
-            for (; i + STEP * V <= j->n_in; i += STEP * V)                                                             \
-                _Pragma("GCC unroll 4")                                                                                \
-                for (size_t v = 0; v < STEP; v++) {                                                                    \
-                    const float32x4_t row = load_##codec(w + (i + v * V) * (size));                                    \
-                    _Pragma("GCC unroll 4")                                                                            \
-                    for (unsigned t = 0; t < n_tok; t++)                                                               \
-                        s[t][v] = vfmaq_f32(s[t][v], row, vld1q_f32(x + t * j->x_stride + i + v * V));                 \
-                }                                                                                                      \
-            for (unsigned t = 0; t < n_tok; t++) {                                                                     \
-                float sum = sum_of(s[t]);                                                                              \
-                for (size_t k = i; k < j->n_in; k++) sum += one_##codec(w + k * (size)) * x[t * j->x_stride + k];      \
-                j->out[t * j->out_stride + r] = sum;                                                                   \
-            }                                                                                                          \
-        }                                                                                                              \
-    }                                                                                                                  \
-    void rows_##codec##_neon(const struct rows_job *j) {                                                               \
-        if (j->n_tok == 1) codec##_rows(j, 1);                                                                         \
-        else if (j->n_tok == 2) codec##_rows(j, 2);                                                                    \
-        else if (j->n_tok == 3) codec##_rows(j, 3);                                                                    \
-        else codec##_rows(j, 4);                                                                                       \
-    }
-
-FLOAT_ROWS(f32, 4)
-FLOAT_ROWS(f16, 2)
-FLOAT_ROWS(bf16, 2)
 
 #define WIDEN(codec)                                                                    \
     void widen_##codec##_neon(const void *w, float *out, size_t n) {                    \

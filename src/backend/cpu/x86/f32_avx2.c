@@ -1,9 +1,8 @@
-/* Float kernels in AVX2: dot, packing, the register tile, rows of F32, F16 and BF16. */
+/* Float kernels in AVX2: dot, packing, the register tile, widening. */
 #include <immintrin.h>
 #include <string.h>
 
 #include "backend/cpu/kern.h"
-#include "backend/cpu/x86/fetch.h"
 #include "backend/cpu/x86/transpose_avx2.h"
 #include "base/num.h"
 
@@ -84,59 +83,14 @@ void tile_f32_avx2(const struct f32_tile_job *j) {
     }
 }
 
-/* --- Rows: one at a time, as one stream in ascending order, times all tokens of the job. --- */
+/* --- Widening --- */
 
-static ALWAYS_INLINE __m256 load_f32(const uint8_t *p) { return _mm256_loadu_ps((const float *)p); }
 static ALWAYS_INLINE __m256 load_f16(const uint8_t *p) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)); }
 static ALWAYS_INLINE __m256 load_bf16(const uint8_t *p) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p)), 16));
 }
-static inline float one_f32(const uint8_t *p) { float f; memcpy(&f, p, 4); return f; }
 static inline float one_f16(const uint8_t *p) { uint16_t h; memcpy(&h, p, 2); return f32_from_f16(h); }
 static inline float one_bf16(const uint8_t *p) { uint16_t h; memcpy(&h, p, 2); return f32_from_bf16(h); }
-
-/* Vectors of a step, each with a sum of its own, so that additions need not wait for one another. */
-enum { STEP = 2 };
-
-#define FLOAT_ROWS(codec, size)                                                                                        \
-    static ALWAYS_INLINE void codec##_rows(const struct rows_job *j, const unsigned n_tok) {                           \
-        for (size_t r = 0; r < j->n_rows; r++) {                                                                       \
-            const uint8_t *w = j->w + r * j->row_bytes;                                                                \
-            __m256 s[ROWS_F32_TOKENS][STEP];                                                                           \
-            size_t i = 0;                                                                                              \
-            _Pragma("GCC unroll 4")                                                                                    \
-            for (unsigned t = 0; t < n_tok; t++) s[t][0] = s[t][1] = _mm256_setzero_ps();                              \
-            for (; i + STEP * V <= j->n_in; i += STEP * V) {                                                           \
-                fetch_ahead(w + i * (size), STEP * V * (size));                                                        \
-                _Pragma("GCC unroll 4")                                                                                \
-                for (int v = 0; v < STEP; v++) {                                                                       \
-                    __m256 row = load_##codec(w + (i + v * V) * (size));                                               \
-                    _Pragma("GCC unroll 4")                                                                            \
-                    for (unsigned t = 0; t < n_tok; t++) {                                                             \
-                        const float *x = (const float *)j->x + t * j->x_stride + i + v * V;                            \
-                        s[t][v] = _mm256_fmadd_ps(row, _mm256_loadu_ps(x), s[t][v]);                                   \
-                    }                                                                                                  \
-                }                                                                                                      \
-            }                                                                                                          \
-            _Pragma("GCC unroll 4")                                                                                    \
-            for (unsigned t = 0; t < n_tok; t++) {                                                                     \
-                const float *x = (const float *)j->x + t * j->x_stride;                                                \
-                float sum = sum8(_mm256_add_ps(s[t][0], s[t][1]));                                                     \
-                for (size_t k = i; k < j->n_in; k++) sum += one_##codec(w + k * (size)) * x[k];                        \
-                j->out[t * j->out_stride + r] = sum;                                                                   \
-            }                                                                                                          \
-        }                                                                                                              \
-    }                                                                                                                  \
-    void rows_##codec##_avx2(const struct rows_job *j) {                                                               \
-        if (j->n_tok == 1) codec##_rows(j, 1);                                                                         \
-        else if (j->n_tok == 2) codec##_rows(j, 2);                                                                    \
-        else if (j->n_tok == 3) codec##_rows(j, 3);                                                                    \
-        else codec##_rows(j, 4);                                                                                       \
-    }
-
-FLOAT_ROWS(f32, 4)
-FLOAT_ROWS(f16, 2)
-FLOAT_ROWS(bf16, 2)
 
 #define WIDEN(codec)                                                                                   \
     void widen_##codec##_avx2(const void *w, float *out, size_t n) {                                   \

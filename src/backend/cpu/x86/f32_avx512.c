@@ -1,8 +1,7 @@
-/* Float kernels in AVX-512: dot, packing, the register tile, rows of F32, F16 and BF16. */
+/* Float kernels in AVX-512: dot, packing, the register tile, widening. */
 #include <immintrin.h>
 
 #include "backend/cpu/kern.h"
-#include "backend/cpu/x86/fetch.h"
 #include "backend/cpu/x86/transpose_avx512.h"
 #include "base/num.h"
 
@@ -83,67 +82,14 @@ void tile_f32_avx512(const struct f32_tile_job *j) {
     for (; t < j->n_tok; t++) tile_body(j, t, 1);
 }
 
-/* --- Rows: one at a time, as one stream in ascending order, times all tokens of the job. --- */
+/* --- Widening --- */
 
-static ALWAYS_INLINE __m512 load_f32(const uint8_t *p, __mmask16 m) { return _mm512_maskz_loadu_ps(m, p); }
 static ALWAYS_INLINE __m512 load_f16(const uint8_t *p, __mmask16 m) {
     return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(m, p));
 }
 static ALWAYS_INLINE __m512 load_bf16(const uint8_t *p, __mmask16 m) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(m, p)), 16));
 }
-
-/* Vectors of a step, each with a sum of its own: four additions of latency 4 keep up with one a cycle. */
-enum { STEP = 4 };
-
-#define FLOAT_ROWS(codec, size)                                                                                        \
-    static ALWAYS_INLINE void codec##_rows(const struct rows_job *j, const unsigned n_tok) {                           \
-        for (size_t r = 0; r < j->n_rows; r++) {                                                                       \
-            const uint8_t *w = j->w + r * j->row_bytes;                                                                \
-            __m512 s[ROWS_F32_TOKENS][STEP];                                                                           \
-            size_t i = 0;                                                                                              \
-            _Pragma("GCC unroll 4")                                                                                    \
-            for (unsigned t = 0; t < n_tok; t++)                                                                       \
-                _Pragma("GCC unroll 4")                                                                                \
-                for (int v = 0; v < STEP; v++) s[t][v] = _mm512_setzero_ps();                                          \
-            for (; i + STEP * V <= j->n_in; i += STEP * V) {                                                           \
-                fetch_ahead(w + i * (size), STEP * V * (size));                                                        \
-                _Pragma("GCC unroll 4")                                                                                \
-                for (int v = 0; v < STEP; v++) {                                                                       \
-                    __m512 row = load_##codec(w + (i + v * V) * (size), 0xffff);                                       \
-                    _Pragma("GCC unroll 4")                                                                            \
-                    for (unsigned t = 0; t < n_tok; t++) {                                                             \
-                        const float *x = (const float *)j->x + t * j->x_stride + i + v * V;                            \
-                        s[t][v] = _mm512_fmadd_ps(row, _mm512_loadu_ps(x), s[t][v]);                                   \
-                    }                                                                                                  \
-                }                                                                                                      \
-            }                                                                                                          \
-            for (; i < j->n_in; i += V) {                                                                              \
-                __mmask16 m = first_lanes(j->n_in - i);                                                                \
-                __m512 row = load_##codec(w + i * (size), m);                                                          \
-                _Pragma("GCC unroll 4")                                                                                \
-                for (unsigned t = 0; t < n_tok; t++) {                                                                 \
-                    const float *x = (const float *)j->x + t * j->x_stride + i;                                        \
-                    s[t][0] = _mm512_fmadd_ps(row, _mm512_maskz_loadu_ps(m, x), s[t][0]);                              \
-                }                                                                                                      \
-            }                                                                                                          \
-            _Pragma("GCC unroll 4")                                                                                    \
-            for (unsigned t = 0; t < n_tok; t++) {                                                                     \
-                __m512 sum = _mm512_add_ps(_mm512_add_ps(s[t][0], s[t][1]), _mm512_add_ps(s[t][2], s[t][3]));          \
-                j->out[t * j->out_stride + r] = _mm512_reduce_add_ps(sum);                                             \
-            }                                                                                                          \
-        }                                                                                                              \
-    }                                                                                                                  \
-    void rows_##codec##_avx512(const struct rows_job *j) {                                                             \
-        if (j->n_tok == 1) codec##_rows(j, 1);                                                                         \
-        else if (j->n_tok == 2) codec##_rows(j, 2);                                                                    \
-        else if (j->n_tok == 3) codec##_rows(j, 3);                                                                    \
-        else codec##_rows(j, 4);                                                                                       \
-    }
-
-FLOAT_ROWS(f32, 4)
-FLOAT_ROWS(f16, 2)
-FLOAT_ROWS(bf16, 2)
 
 void widen_f16_avx512(const void *w, float *out, size_t n) {
     for (size_t i = 0; i < n; i += V) {

