@@ -2,9 +2,9 @@
  * number of threads, since work is cut by shape alone; no memory of its own. Leaves to others: the arithmetic
  * (kernels.def), the scratch (the device), the threads (base/pool.h), several matrices (cpu_matmul_id.c).
  *
- * Few tokens: each row of weights is read once and multiplied with all of them as it streams by. Many
- * tokens: a panel of rows is unpacked into the second-level cache, a chunk of the inner dimension at a time, and
- * multiplied with tiles of TILE_TOKENS tokens. */
+ * Few tokens: each row of weights is read once and multiplied with all of them as it streams by; several at once have
+ * kernels of their own (lanes), where the type has any. Many tokens: a panel of rows is unpacked into the second-level
+ * cache, a chunk of the inner dimension at a time, and multiplied with tiles of TILE_TOKENS tokens. */
 #include "backend/cpu/cpu_matmul.h"
 
 #include <assert.h>
@@ -18,6 +18,7 @@ enum {
     PIECE_MIN_BYTES = 1 << 16, PIECE_MAX_BYTES = 1 << 17, PIECES = 32,
     CHUNK_UNITS = 16,      /* units of a panel that are unpacked at once: 96 KiB, beside the tile in a 512 KiB cache */
     CHUNK_F32 = 512,       /* inner length of a float panel: 64 KiB */
+    LANES_FROM = 3, LANES_TO = 8, /* tokens for which lanes kernels are faster than rows and tiles: docs/kernels.md */
     EDGE_ROWS = 256,       /* results of a rows kernel that wait beside the matrix for their places */
 };
 
@@ -259,7 +260,7 @@ void cpu_matmul_floats(void *arg, size_t begin, size_t end, unsigned thread) {
 static void run_int8(struct matmul_run *a, struct pool *pool, uint8_t *scratch) {
     const struct matmul *m = a->m;
     bool few = m->n_tok <= a->k->few_tokens[m->type];
-    a->lanes = !few && m->n_tok <= a->k->lanes_tokens[m->type];
+    a->lanes = a->k->lanes[m->type] && m->n_tok >= LANES_FROM && m->n_tok <= LANES_TO;
     a->x8 = (struct x_unit *)scratch;
     a->slots = scratch + round_up(m->n_tok, LANES_TURN) * a->n_units * sizeof(struct x_unit);
     a->slot_bytes = cpu_matmul_int8_slot();

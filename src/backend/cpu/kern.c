@@ -32,8 +32,5 @@ void kern_init(struct kern *k, unsigned features) {
 #undef KERNEL_OF
     /* Measured (docs/kernels.md): arranged activations make rows cheaper, VNNI makes tiles cheaper still. */
     const uint8_t arranged = features & CPU_VNNI ? 4 : ROWS_TOKENS, others = 3;
-    for (uint32_t id = 0; id < QTYPE_ID_LIMIT; id++) {
-        k->few_tokens[id] = k->arrange[id] ? arranged : others;
-        k->lanes_tokens[id] = k->lanes[id] ? 16 : 0;
-    }
+    for (uint32_t id = 0; id < QTYPE_ID_LIMIT; id++) k->few_tokens[id] = k->arrange[id] ? arranged : others;
 }

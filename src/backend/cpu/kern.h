@@ -185,7 +185,6 @@ struct kern {
     read_sum_fn *read_sum;
     spin_fn *spin_int8, *spin_f32;
     uint8_t few_tokens[QTYPE_ID_LIMIT];  /* up to here rows are faster than panels and tiles; at most ROWS_TOKENS */
-    uint8_t lanes_tokens[QTYPE_ID_LIMIT]; /* beyond few, up to here lanes are; 0 where a type has none */
     rows_fn *rows[QTYPE_ID_LIMIT];       /* NULL where a type has none; F32, F16, BF16 take float activations */
     arrange_fn *arrange[QTYPE_ID_LIMIT]; /* of the chosen rows kernel; NULL: nothing to do */
     lanes_fn *lanes[QTYPE_ID_LIMIT];     /* NULL where a type has none, and likewise the next */

@@ -11,6 +11,7 @@
 #define LOAD(p) _mm512_load_si512(p)
 #define AS_FLOATS(v) _mm512_castsi512_ps(v)
 #define AND(a, b) _mm512_and_epi32(a, b)
+#define XOR(a, b) _mm512_xor_si512(a, b)
 #define EIGHT(n) _mm512_set1_epi64(n)
 #else
 #define V __m256i
@@ -20,6 +21,7 @@
 #define AS_FLOATS(v) _mm256_castsi256_ps(v)
 /* On lanes of 32 bits, unlike _mm256_and_si256: with the broadcast that makes one operand it is one instruction. */
 #define AND(a, b) (__m256i)((__v8su)(a) & (__v8su)(b))
+#define XOR(a, b) _mm256_xor_si256(a, b)
 #define EIGHT(n) _mm256_set1_epi64x(n)
 #endif
 
@@ -45,9 +47,16 @@ static ALWAYS_INLINE V NAME(codes)(const enum lanes_source from, const uint8_t *
                                    unsigned p, unsigned i) {
     switch (from) {
     case LANES_Q4_K: return AND(NAME(four_bytes)(w + 16 + 32 * p + 4 * i), NAME(masks)(0x0f, 0xf0));
-    case LANES_BUFFER: break;
+    case LANES_Q4_0: return AND(NAME(four_bytes)(w + 18 * p + 2 + 4 * i), NAME(masks)(0x0f, 0xf0));
+    case LANES_Q4_1: return AND(NAME(four_bytes)(w + 20 * p + 4 + 4 * i), NAME(masks)(0x0f, 0xf0));
+    case LANES_Q8_0: return XOR(NAME(eight_bytes)(w + 34 * p + 2 + 8 * i), NAME(masks)(0x80, 0x80));
+    case LANES_Q2_K:
+        return AND(NAME(four_bytes)(w + 16 + p / 4 * 32 + p % 2 * 16 + 4 * i),
+                   p & 2 ? NAME(masks)(0x30, 0xc0) : NAME(masks)(0x03, 0x0c));
+    case LANES_BUFFER16: return NAME(eight_bytes)(u->q[p / 4 * 2 + i / 2] + p % 4 * 16 + i % 2 * 8);
+    case LANES_BUFFER32: break;
     }
-    return NAME(eight_bytes)(u->q[0] + 16 * p + i / 2 * 64 + i % 2 * 8);
+    return NAME(eight_bytes)(u->q[i / 2] + 16 * p + i % 2 * 8);
 }
 
 /* Two pairs of a unit, p and p + 1, of LANES_ROWS rows times x. */
@@ -77,10 +86,12 @@ static ALWAYS_INLINE void NAME(multiply)(const struct lanes_type *type, const ui
         const VF x_sum = AS_FLOATS(LOAD(at.sum + lanes * (p + h)));
 #pragma GCC unroll 4
         for (int r = 0; r < LANES_ROWS; r++) {
-            const VF scale = AS_FLOATS(NAME(eight_bytes)(u[r].scale + 2 * (p + h)));
+            const VF scale = AS_FLOATS(type->one_sub ? NAME(four_bytes)(u[r].scale + p + h)
+                                                     : NAME(eight_bytes)(u[r].scale + 2 * (p + h)));
             sums[r] = OP(fmadd_ps)(OP(cvtepi32_ps)(s[h][r]), OP(mul_ps)(scale, x_scale), sums[r]);
             if (!type->form.has_min) continue;
-            const VF min = AS_FLOATS(NAME(eight_bytes)(u[r].min + 2 * (p + h)));
+            const VF min = AS_FLOATS(type->one_sub ? NAME(four_bytes)(u[r].min + p + h)
+                                                   : NAME(eight_bytes)(u[r].min + 2 * (p + h)));
             sums[r] = OP(fmadd_ps)(min, x_sum, sums[r]);
         }
     }
@@ -109,4 +120,5 @@ static ALWAYS_INLINE void NAME(store)(const struct rows_job *j, size_t row, unsi
 #undef LOAD
 #undef AS_FLOATS
 #undef AND
+#undef XOR
 #undef EIGHT

@@ -19,19 +19,22 @@
 
 enum { LANES_ROWS = 4 };
 
-/* Where codes come from. */
-enum lanes_source { LANES_Q4_K, LANES_BUFFER };
+/* Where codes come from: what is stored, or a buffer where they have been put with A and B by turns. */
+enum lanes_source { LANES_Q4_K, LANES_Q4_0, LANES_Q4_1, LANES_Q8_0, LANES_Q2_K, LANES_BUFFER16, LANES_BUFFER32 };
 
-/* A unit is 64 fours of elements: pairs of sub-blocks p, the fours of one as steps i, A or B. */
+/* A unit is 64 fours of elements: pairs of sub-blocks, or of halves of one, p; the fours of one as steps i; A or B. */
 struct lanes_type {
     struct int8_form form;
     enum lanes_source from;
+    bool one_sub;  /* A and B are in one sub-block of 32 */
     /* By the bits of 2 * (steps * p + i) + (0: A, 1: B), from low to high: how many fours of the unit one means, and
      * what it multiplies the code with, 0 for 1. */
     uint8_t fours[6], times[6];
 };
 
-static ALWAYS_INLINE unsigned lanes_steps(const struct lanes_type *type) { return type->form.sub / 4; }
+static ALWAYS_INLINE unsigned lanes_steps(const struct lanes_type *type) {
+    return type->one_sub ? 4 : type->form.sub / 4;
+}
 
 /* What is taken out of a unit of weights: scales and mins of the pairs, A and B by turns, and codes where they cannot
  * be read in place. */
@@ -73,13 +76,14 @@ static ALWAYS_INLINE void turn(struct x_unit *x, const unsigned n, const struct 
         }
     for (unsigned k = 0; k < 64; k++)
         for (unsigned t = 0; t < n; t++) memcpy(out.q + 8 * (k / 2 * n + t) + 4 * (k % 2), in[t].q + 4 * four[k], 4);
-    for (unsigned s = 0; s < UNIT / type->form.sub; s++) {
+    for (unsigned s = 0; s < 64 / lanes_steps(type); s++) {
         const unsigned k = s / 2 * lanes_steps(type) * 2 + s % 2, from = 4 * four[k] / type->form.sub;
         for (unsigned t = 0; t < n; t++) {
             const unsigned to = 2 * (s / 2 * n + t) + s % 2;
             const int32_t corr = in[t].corr[from] * times[k];
             out.scale[to] = in[t].scale[from] / times[k];
-            if (type->form.has_min) out.sum[to] = in[t].sum[from];
+            if (type->one_sub && s % 2) out.sum[to] = 0;
+            else if (type->form.has_min) out.sum[to] = in[t].sum[from];
             else memcpy(&out.sum[to], &corr, sizeof corr);
         }
     }
@@ -156,11 +160,113 @@ static ALWAYS_INLINE void turn_all(struct x_unit *x, unsigned n_tok, const struc
 /* The compiler would rather keep what is put in registers, and shuffle it from there. */
 static ALWAYS_INLINE void in_memory(struct lanes_unit *u) { __asm__("" : "+m"(*u)); }
 
+static ALWAYS_INLINE void put_eight(__m512 scale, __m512 min, const bool has_min, struct lanes_unit *out) {
+    _mm256_store_ps(out->scale, _mm512_castps512_ps256(scale));
+    if (has_min) _mm256_store_ps(out->min, _mm512_castps512_ps256(min));
+    in_memory(out);
+}
+
+/* A are the codes of vectors 0 and 1, B those of 2 and 3. */
+static ALWAYS_INLINE void put_codes(const struct unit512 *u, struct lanes_unit *out) {
+#pragma GCC unroll 2
+    for (int v = 0; v < 2; v++) {
+        _mm512_store_si512(out->q[2 * v], _mm512_unpacklo_epi32(u->q[v], u->q[v + 2]));
+        _mm512_store_si512(out->q[2 * v + 1], _mm512_unpackhi_epi32(u->q[v], u->q[v + 2]));
+    }
+}
+
+/* Sub-blocks p and p + 4 make a pair; their scales stand `lanes` apart, with a min behind each if it is 2. */
+static ALWAYS_INLINE void put_blocks(const struct unit512 *u, const int lanes, struct lanes_unit *out) {
+    const __m256i at = _mm256_mullo_epi32(_mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7), _mm256_set1_epi32(lanes));
+    const __m512i scale = _mm512_castsi256_si512(at), min = _mm512_add_epi32(scale, _mm512_set1_epi32(1));
+    put_codes(u, out);
+    put_eight(_mm512_permutexvar_ps(scale, u->scale), _mm512_permutexvar_ps(min, u->scale), lanes == 2, out);
+}
+
 static ALWAYS_INLINE void put_q4_k(const uint8_t *b, struct lanes_unit *out) {
     struct unit512 u;
     k4_scales(b, &u);
-    _mm256_store_ps(out->scale, _mm512_castps512_ps256(u.scale));
-    _mm256_store_ps(out->min, _mm512_castps512_ps256(u.min));
+    put_eight(u.scale, u.min, true, out);
+}
+
+static ALWAYS_INLINE void put_q5_k(const uint8_t *b, struct lanes_unit *out) {
+    struct unit512 u;
+    rows_unpack_q5_k(b, &u);
+    put_codes(&u, out);
+    k4_scales(b, &u);
+    put_eight(u.scale, u.min, true, out);
+}
+
+static ALWAYS_INLINE void put_q4_0(const uint8_t *b, struct lanes_unit *out) {
+    const struct unit_words w = load_words(b, 144);
+    put_eight(scales_of(&w, 9), _mm512_setzero_ps(), false, out);
+}
+
+static ALWAYS_INLINE void put_q4_1(const uint8_t *b, struct lanes_unit *out) {
+    const struct unit_words w = load_words(b, 160);
+    const __m512 pairs = pairs_of(&w, 5);
+    const __m512i scales = _mm512_castsi256_si512(_mm256_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14));
+    const __m512 mins = _mm512_movehdup_ps(pairs);
+    put_eight(_mm512_permutexvar_ps(scales, pairs), _mm512_permutexvar_ps(scales, mins), true, out);
+}
+
+static ALWAYS_INLINE void put_q8_0(const uint8_t *b, struct lanes_unit *out) {
+    put_eight(eight_halves(b, 34), _mm512_setzero_ps(), false, out);
+}
+
+#define PUT_BLOCKS(codec, lanes)                                                                                       \
+    static ALWAYS_INLINE void put_##codec(const uint8_t *b, struct lanes_unit *out) {                                  \
+        struct unit512 u;                                                                                              \
+        rows_unpack_##codec(b, &u);                                                                                    \
+        put_blocks(&u, lanes, out);                                                                                    \
+    }
+PUT_BLOCKS(q5_0, 1)
+PUT_BLOCKS(q5_1, 2)
+PUT_BLOCKS(iq4_nl, 1)
+PUT_BLOCKS(iq4_xs, 1)
+
+/* Scales of 16 sub-blocks, brought to their order by `at`, times d. */
+static ALWAYS_INLINE __m512 scales16(__m128i bytes, __m128i at, __m512 d) {
+    return _mm512_mul_ps(d, _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_shuffle_epi8(bytes, at))));
+}
+
+static ALWAYS_INLINE void put_q2_k(const uint8_t *b, struct lanes_unit *out) {
+    const __m128i at = _mm_setr_epi8(0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15), low = _mm_set1_epi8(15);
+    const __m128i bytes = _mm_loadu_si128((const __m128i *)b);
+    const __m512 minus = _mm512_set1_ps(-0.0f);
+    _mm512_store_ps(out->scale, scales16(_mm_and_si128(bytes, low), at, half_to_all(b + 80)));
+    _mm512_store_ps(out->min, scales16(_mm_and_si128(_mm_srli_epi16(bytes, 4), low), at,
+                                       _mm512_xor_ps(half_to_all(b + 82), minus)));
     in_memory(out);
 }
-LANES(q4_k, { { 32, 0, true }, LANES_Q4_K, { 8, 1, 2, 4, 16, 32 }, { 16 } })
+
+static ALWAYS_INLINE void put_q3_k(const uint8_t *b, struct lanes_unit *out) {
+    const __m128i at = _mm_setr_epi8(0, 4, 1, 5, 8, 12, 9, 13, 2, 6, 3, 7, 10, 14, 11, 15);
+    struct unit512 u;
+    rows_unpack_q3_k(b, &u);
+    put_codes(&u, out);
+    _mm512_store_ps(out->scale, scales16(q3_k_scales(b), at, half_to_all(b + 108)));
+    in_memory(out);
+}
+
+static ALWAYS_INLINE void put_q6_k(const uint8_t *b, struct lanes_unit *out) {
+    const __m128i at = _mm_setr_epi8(0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15);
+    struct unit512 u;
+    unpack_q6_k(b, &u);
+    put_codes(&u, out);
+    _mm512_store_ps(out->scale, scales16(_mm_loadu_si128((const __m128i *)(b + 192)), at, half_to_all(b + 208)));
+    in_memory(out);
+}
+
+LANES(q4_k, { { 32, 0, true }, LANES_Q4_K, false, { 8, 1, 2, 4, 16, 32 }, { 16 } })
+LANES(q5_k, { { 32, 0, true }, LANES_BUFFER32, false, { 8, 1, 2, 4, 16, 32 }, { 2 } })
+LANES(q4_0, { { 32, 8, false }, LANES_Q4_0, true, { 4, 1, 2, 8, 16, 32 }, { 16 } })
+LANES(q4_1, { { 32, 0, true }, LANES_Q4_1, true, { 4, 1, 2, 8, 16, 32 }, { 16 } })
+LANES(q8_0, { { 32, 128, false }, LANES_Q8_0, true, { 1, 2, 4, 8, 16, 32 }, { 0 } })
+LANES(q5_0, { { 32, 16, false }, LANES_BUFFER32, false, { 32, 1, 2, 4, 8, 16 }, { 0 } })
+LANES(q5_1, { { 32, 0, true }, LANES_BUFFER32, false, { 32, 1, 2, 4, 8, 16 }, { 0 } })
+LANES(iq4_nl, { { 32, 128, false }, LANES_BUFFER32, false, { 32, 1, 2, 4, 8, 16 }, { 0 } })
+LANES(iq4_xs, { { 32, 128, false }, LANES_BUFFER32, false, { 32, 1, 2, 4, 8, 16 }, { 0 } })
+LANES(q2_k, { { 16, 0, true }, LANES_Q2_K, false, { 8, 1, 2, 4, 16, 32 }, { 4, 0, 0, 0, 16 } })
+LANES(q3_k, { { 16, 4, false }, LANES_BUFFER16, false, { 16, 1, 2, 4, 32, 8 }, { 0, 0, 0, 0, 0, 4 } })
+LANES(q6_k, { { 16, 32, false }, LANES_BUFFER16, false, { 32, 1, 2, 4, 8, 16 }, { 0 } })
