@@ -7,6 +7,7 @@
 
 #include "backend/cpu/arm/transpose_neon.h"
 #include "base/compiler.h"
+#include "qtype/codec.h"
 
 typedef float32x4_t vec;
 typedef uint16x4_t vec16;
@@ -19,8 +20,12 @@ static ALWAYS_INLINE vec vec_fma(vec a, vec b, vec c) { return vfmaq_f32(c, a, b
 static ALWAYS_INLINE float vec_sum(vec v) { return vaddvq_f32(v); }
 
 static ALWAYS_INLINE vec16 vec16_load(const void *p) { return vreinterpret_u16_u8(vld1_u8(p)); }
+static ALWAYS_INLINE vec16 vec16_all(uint16_t x) { return vdup_n_u16(x); }
 static ALWAYS_INLINE vec vec_of_f16(vec16 h) { return vcvt_f32_f16(vreinterpret_f16_u16(h)); }
 static ALWAYS_INLINE vec vec_of_bf16(vec16 h) { return vreinterpretq_f32_u32(vshll_n_u16(h, 16)); }
+static ALWAYS_INLINE vec vec_load_i8(const void *p) {
+    return vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vcreate_s8(load_u32(p))))));
+}
 
 static ALWAYS_INLINE vec vec_load_some(const void *p, size_t n) {
     vec some = vdupq_n_f32(0);

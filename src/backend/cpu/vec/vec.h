@@ -13,7 +13,9 @@
  *     vec_fma(a, b, c)             a * b + c, rounded once
  *     vec_sum(v)                   of all lanes, always in the same order
  *     vec16, vec16_load, .._some   VEC numbers of 16 bits as they stand in memory
+ *     vec16_all(x)                 x in every lane
  *     vec_of_f16, vec_of_bf16      such numbers as floats
+ *     vec_load_i8                  VEC signed bytes as floats
  *     vec_transpose(v)             v[r] lane c becomes v[c] lane r, of VEC vectors
  *     fetch_ahead_twice(p, bytes)  asks for what stands some KiB beyond p, where that pays */
 #if defined(BACKEND_CPU_X86_VEC_AVX2_H) || defined(BACKEND_CPU_X86_VEC_AVX512_H)
@@ -25,6 +27,7 @@
 #else
 #include "backend/cpu/arm/vec_neon.h"
 #endif
+#include "qtype/codec.h"
 #include "qtype/qtype.h"
 
 /* A number of F32, F16 or BF16. */
@@ -39,4 +42,8 @@ static ALWAYS_INLINE vec vec_widen_some(const uint8_t *p, size_t n, const enum q
     if (type == QTYPE_F32) return vec_load_some(p, n);
     return type == QTYPE_F16 ? vec_of_f16(vec16_load_some(p, n)) : vec_of_bf16(vec16_load_some(p, n));
 }
+
+/* A block of Q8_0 is a half, the scale, and Q8_0_WEIGHTS signed bytes. */
+enum { Q8_0_WEIGHTS = 32, Q8_0_BYTES = 34 };
+static ALWAYS_INLINE vec vec_q8_0_scale(const uint8_t *block) { return vec_of_f16(vec16_all(load_u16(block))); }
 #endif

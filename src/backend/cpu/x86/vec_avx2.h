@@ -24,16 +24,36 @@ static ALWAYS_INLINE float vec_sum(vec v) {
 }
 
 static ALWAYS_INLINE vec16 vec16_load(const void *p) { return _mm_loadu_si128(p); }
+static ALWAYS_INLINE vec16 vec16_all(uint16_t x) { return _mm_set1_epi16((short)x); }
 static ALWAYS_INLINE vec vec_of_f16(vec16 h) { return _mm256_cvtph_ps(h); }
 static ALWAYS_INLINE vec vec_of_bf16(vec16 h) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
+}
+static ALWAYS_INLINE vec vec_load_i8(const void *p) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p)));
 }
 
 static ALWAYS_INLINE __m256i vec_first(size_t n) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
 static ALWAYS_INLINE vec vec_load_some(const void *p, size_t n) { return _mm256_maskload_ps(p, vec_first(n)); }
-static ALWAYS_INLINE void vec_store_some(float *p, vec v, size_t n) { _mm256_maskstore_ps(p, vec_first(n), v); }
+/* A masked store takes several times as long. */
+static ALWAYS_INLINE void vec_store_some(float *p, vec v, size_t n) {
+    __m128 part = _mm256_castps256_ps128(v);
+    if (n == VEC) {
+        _mm256_storeu_ps(p, v);
+        return;
+    }
+    if (n & 4) {
+        _mm_storeu_ps(p, part);
+        part = _mm256_extractf128_ps(v, 1);
+    }
+    if (n & 2) {
+        _mm_storel_pi((void *)(p + (n & 4)), part);
+        part = _mm_movehl_ps(part, part);
+    }
+    if (n & 1) _mm_store_ss(p + (n & 6), part);
+}
 static ALWAYS_INLINE vec16 vec16_load_some(const void *p, size_t n) {
     vec16 some = _mm_setzero_si128();
     memcpy(&some, p, 2 * n);

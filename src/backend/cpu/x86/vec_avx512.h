@@ -19,9 +19,13 @@ static ALWAYS_INLINE vec vec_fma(vec a, vec b, vec c) { return _mm512_fmadd_ps(a
 static ALWAYS_INLINE float vec_sum(vec v) { return _mm512_reduce_add_ps(v); }
 
 static ALWAYS_INLINE vec16 vec16_load(const void *p) { return _mm256_loadu_si256(p); }
+static ALWAYS_INLINE vec16 vec16_all(uint16_t x) { return _mm256_set1_epi16((short)x); }
 static ALWAYS_INLINE vec vec_of_f16(vec16 h) { return _mm512_cvtph_ps(h); }
 static ALWAYS_INLINE vec vec_of_bf16(vec16 h) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
+}
+static ALWAYS_INLINE vec vec_load_i8(const void *p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p)));
 }
 
 static ALWAYS_INLINE __mmask16 vec_first(size_t n) { return (__mmask16)((1u << n) - 1); }
