@@ -45,7 +45,7 @@ static size_t fill(struct bench *b, enum qtype type, uint64_t row_bytes) {
 
 static double seconds(struct bench *b, const struct matmul *m) {
     uint64_t start = os_now_ns();
-    cpu_matmul(&b->k, b->pool, m, b->scratch, b->exact);
+    cpu_matmul(&b->k, b->pool, m, 1, b->scratch, b->exact);
     return (double)(os_now_ns() - start) * 1e-9;
 }
 

@@ -226,7 +226,7 @@ static double response(const struct work *k, struct bench *b, const float *rows,
     struct matmul m = { .type = QTYPE_F32, .w = s->sample, .row_bytes = n_in * sizeof(float), .n_in = n_in,
                         .n_out = s->n_taken, .n_tok = run.n, .x = rows, .x_stride = n_in, .out = b->product,
                         .out_stride = s->n_taken };
-    cpu_matmul(&k->kern, NULL, &m, b->scratch, true);
+    cpu_matmul(&k->kern, NULL, &m, 1, b->scratch, true);
     return sum_squares(b->product, run.n * s->n_taken) * (double)s->n_seen / (double)s->n_taken;
 }
 

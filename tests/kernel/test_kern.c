@@ -86,7 +86,7 @@ static void check_product(const struct kern *k, enum qtype type, bool exact) {
             assert_int_equal(pool_open(threads, &pool, &e), ERR_NONE);
             void *scratch = mem_alloc(1, cpu_matmul_scratch(type, n_in, tokens[i], threads, exact));
             memset(p.out, 0x55, n_out_bytes);
-            cpu_matmul(k, pool, &p.m, scratch, exact);
+            cpu_matmul(k, pool, &p.m, 1, scratch, exact);
             mem_free(scratch);
             pool_close(pool);
             if (threads == 1) memcpy(first, p.out, n_out_bytes);
@@ -107,12 +107,43 @@ static void check_long_product(const struct kern *k) {
         assert_int_equal(pool_open(2, &pool, NULL), ERR_NONE);
         product_new(&p, types[i], 256 * 33, 37, 14, OUTLIER);
         void *scratch = mem_alloc(1, cpu_matmul_scratch(types[i], p.m.n_in, 14, 2, false));
-        cpu_matmul(k, pool, &p.m, scratch, false);
+        cpu_matmul(k, pool, &p.m, 1, scratch, false);
         product_check(&p, !qtype_is_float(types[i]));
         mem_free(scratch);
         pool_close(pool);
         product_free(&p);
     }
+}
+
+/* Products of the same activations in one call have the bits that they have alone. */
+static void check_together(const struct kern *k, size_t n_tok, unsigned threads) {
+    static const enum qtype types[MATMUL_GROUP] = { QTYPE_Q4_K, QTYPE_Q6_K, QTYPE_Q4_K, QTYPE_IQ4_XS };
+    struct product p[MATMUL_GROUP];
+    struct matmul m[MATMUL_GROUP];
+    float *alone[MATMUL_GROUP];
+    struct pool *pool;
+    assert_int_equal(pool_open(threads, &pool, NULL), ERR_NONE);
+    void *scratch = mem_alloc(1, cpu_matmul_scratch(QTYPE_Q4_K, 768, n_tok, threads, false));
+    for (size_t i = 0; i < MATMUL_GROUP; i++) {
+        product_new(&p[i], types[i], 768, 1 + rng_below(&rng, 300), n_tok, NORMAL);
+        m[i] = p[i].m;
+        m[i].x = p[0].m.x, m[i].x_stride = p[0].m.x_stride;
+        cpu_matmul(k, pool, &m[i], 1, scratch, false);
+        alone[i] = mem_alloc(n_tok * m[i].out_stride, sizeof(float));
+        memcpy(alone[i], m[i].out, n_tok * m[i].out_stride * sizeof(float));
+        for (size_t t = 0; t < n_tok; t++) memset(m[i].out + t * m[i].out_stride, 0x55, m[i].n_out * sizeof(float));
+    }
+    cpu_matmul(k, pool, m, MATMUL_GROUP, scratch, false);
+    for (size_t i = 0; i < MATMUL_GROUP; i++) {
+        for (size_t t = 0; t < n_tok; t++) {
+            const size_t at = t * m[i].out_stride;
+            assert_memory_equal(alone[i] + at, m[i].out + at, m[i].n_out * sizeof(float));
+        }
+        mem_free(alone[i]);
+        product_free(&p[i]);
+    }
+    mem_free(scratch);
+    pool_close(pool);
 }
 
 static void test_products(void **state) {
@@ -132,6 +163,8 @@ static void test_products(void **state) {
             check_product(&k, types[i], false);
         }
         check_long_product(&k);
+        static const size_t tokens[] = { 1, 2, 5, 8, 12, 14 };
+        for (size_t i = 0; i < ARRAY_LEN(tokens); i++) check_together(&k, tokens[i], 1 + (unsigned)i % 3);
     }
     cpu_limit("native");
 }

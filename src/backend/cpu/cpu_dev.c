@@ -30,23 +30,33 @@ static uint64_t matmul_scratch(const struct cpu_dev *d, const struct graph *g, c
     return cpu_matmul_scratch((enum qtype)w->type, w->ne[0], tensor_rows(x), pool_size(d->pool), d->exact);
 }
 
-static void run_matmul(struct cpu_run *r) {
-    const struct tensor *w = src_tensor(r->p, r->op, 0); // (n_in, n_out)
-    const struct tensor *x = src_tensor(r->p, r->op, 1); // (n_in, n_tok)
-    const struct matmul m = {
+static struct matmul product_of(const struct program *p, const struct op *op) {
+    const struct tensor *w = src_tensor(p, op, 0); // (n_in, n_out)
+    const struct tensor *x = src_tensor(p, op, 1); // (n_in, n_tok)
+    return (struct matmul){
         .type = (enum qtype)w->type,
-        .w = r->p->at[r->op->src[0]],
+        .w = p->at[op->src[0]],
         .row_bytes = tensor_row_bytes(w),
         .n_in = w->ne[0],
         .n_out = w->ne[1],
         .n_tok = x->ne[1],
-        .x = src_f32(r->p, r->op, 1),
+        .x = src_f32(p, op, 1),
         .x_stride = x->ne[0],
-        .bias = r->op->src[2] == NO_TENSOR ? NULL : src_f32(r->p, r->op, 2),
-        .out = dst_f32(r->p, r->op),
+        .bias = op->src[2] == NO_TENSOR ? NULL : src_f32(p, op, 2),
+        .out = dst_f32(p, op),
         .out_stride = w->ne[1],
     };
-    cpu_matmul(&r->d->kern, r->d->pool, &m, r->scratch, r->d->exact);
+}
+
+/* With the operations that follow and have the same activations: queries, keys and values; gate and up. */
+static void run_matmul(struct cpu_run *r) {
+    const struct op *op = r->op, *end = r->p->g->ops + r->p->g->n_ops;
+    struct matmul m[MATMUL_GROUP];
+    uint32_t n = 0;
+    while (n < MATMUL_GROUP && op < end && op->kind == OP_MATMUL && op->src[1] == r->op->src[1])
+        m[n++] = product_of(r->p, op++);
+    cpu_matmul(&r->d->kern, r->d->pool, m, n, r->scratch, r->d->exact);
+    r->n_done = n;
 }
 
 /* A row for every operation. */
@@ -82,9 +92,10 @@ static enum err_code submit(struct backend *b, struct program *p, ticket *t, str
     uint8_t *scratch = dev(b)->host.scratch;
     struct cpu_run r = { .d = dev(b), .p = p, .turns = (float *)(void *)scratch };
     if (scratch) r.scratch = scratch + cpu_turns_bytes(p->g);
-    for (uint32_t i = 0; i < p->g->n_ops; i++) {
+    for (uint32_t i = 0; i < p->g->n_ops; i += r.n_done) {
         TRY(host_go_on(b, p, i, e));
         r.op = &p->g->ops[i];
+        r.n_done = 1;
         bodies[r.op->kind].run(&r);
     }
     *t = ++dev(b)->host.last;

@@ -36,8 +36,9 @@ size_t cpu_matmul_scratch(enum qtype type, size_t n_in, size_t n_tok, unsigned n
     size_t tokens = div_up(n_tok, TILE_TOKENS) * TILE_TOKENS;
     size_t as_float = tokens * n_in * sizeof(float) + n_threads * cpu_matmul_float_slot(n_in);
     if (exact || !int8_form(type)->sub) return as_float;
-    const size_t filled = round_up(n_tok, LANES_TURN);
-    return max_u64(as_float, filled * units_of(n_in) * sizeof(struct x_unit) + n_threads * cpu_matmul_int8_slot());
+    const size_t unit = units_of(n_in) * sizeof(struct x_unit);
+    const size_t few = MATMUL_GROUP * round_up(min_u64(n_tok, ROWS_TOKENS), LANES_TURN) * unit;
+    return max_u64(max_u64(as_float, few), n_tok * unit + n_threads * cpu_matmul_int8_slot());
 }
 
 static float *out_row(const struct matmul *m, size_t t) { return m->out + (m->pick ? m->pick[t] : t) * m->out_stride; }
@@ -257,18 +258,78 @@ void cpu_matmul_floats(void *arg, size_t begin, size_t end, unsigned thread) {
 
 /* --- The choice --- */
 
+/* Products with few tokens as one loop over the pieces of all. */
+struct few {
+    struct matmul_run one[MATMUL_GROUP];
+    size_t grain[MATMUL_GROUP], first[MATMUL_GROUP + 1]; /* rows of a piece; the first piece of each */
+};
+
+static void few_body(void *arg, size_t begin, size_t end, unsigned thread) {
+    const struct few *f = arg;
+    size_t i = 0;
+    for (size_t piece = begin; piece < end; piece++) {
+        while (piece >= f->first[i + 1]) i++;
+        size_t row = (piece - f->first[i]) * f->grain[i];
+        cpu_matmul_rows((void *)&f->one[i], row, min_u64(row + f->grain[i], f->one[i].m->n_out), thread);
+    }
+}
+
+static bool takes_lanes(const struct kern *k, const struct matmul *m) {
+    return k->lanes[m->type] && m->n_tok >= LANES_FROM && m->n_tok <= LANES_TO;
+}
+
+static bool is_few(const struct kern *k, const struct matmul *m) {
+    return takes_lanes(k, m) || m->n_tok <= k->few_tokens[m->type];
+}
+
+/* Whether both kernels want their activations alike. */
+static bool same_x(const struct matmul_run *a, const struct matmul_run *b) {
+    const struct kern *k = a->k;
+    const enum qtype s = a->m->type, t = b->m->type;
+    return !memcmp(a->form, b->form, sizeof *a->form) && a->lanes == b->lanes &&
+           (a->lanes ? k->turn[s] == k->turn[t] : k->arrange[s] == k->arrange[t]);
+}
+
+/* The activations of product i: those of one before it, or rounded to scratch, which is moved on. */
+static void prepare_few(struct few *f, size_t i, struct pool *pool, struct x_unit **scratch) {
+    struct matmul_run *a = &f->one[i];
+    for (size_t j = 0; j < i && !a->x8; j++)
+        if (same_x(a, &f->one[j])) a->x8 = f->one[j].x8;
+    if (a->x8) return;
+    a->x8 = *scratch;
+    *scratch += round_up(a->m->n_tok, LANES_TURN) * a->n_units;
+    if (a->lanes) pool_run(pool, a->n_units, 1, turn_body, a);
+    else cpu_matmul_round(a, 0, a->m->n_tok, 0);
+}
+
+static struct matmul_run run_of(const struct kern *k, const struct matmul *m) {
+    struct matmul_run a = {
+        .k = k, .m = m, .form = int8_form(m->type), .info = qtype_info(m->type), .n_units = units_of(m->n_in),
+    };
+    assert(a.info && m->n_in % a.info->block_weights == 0);
+    return a;
+}
+
+static void run_few(const struct kern *k, struct pool *pool, const struct matmul *m, size_t n, void *scratch) {
+    struct few f = { 0 };
+    struct x_unit *x = scratch;
+    for (size_t i = 0; i < n; i++) {
+        f.one[i] = run_of(k, &m[i]);
+        f.one[i].lanes = takes_lanes(k, &m[i]);
+        f.grain[i] = cpu_matmul_grain(&m[i]);
+        f.first[i + 1] = f.first[i] + div_up(m[i].n_out, f.grain[i]);
+        prepare_few(&f, i, pool, &x);
+    }
+    pool_run(pool, f.first[n], 1, few_body, &f);
+}
+
 static void run_int8(struct matmul_run *a, struct pool *pool, uint8_t *scratch) {
     const struct matmul *m = a->m;
-    bool few = m->n_tok <= a->k->few_tokens[m->type];
-    a->lanes = a->k->lanes[m->type] && m->n_tok >= LANES_FROM && m->n_tok <= LANES_TO;
     a->x8 = (struct x_unit *)scratch;
-    a->slots = scratch + round_up(m->n_tok, LANES_TURN) * a->n_units * sizeof(struct x_unit);
+    a->slots = scratch + m->n_tok * a->n_units * sizeof(struct x_unit);
     a->slot_bytes = cpu_matmul_int8_slot();
-    if (a->lanes) pool_run(pool, a->n_units, 1, turn_body, a);
-    else if (few) cpu_matmul_round(a, 0, m->n_tok, 0);
-    else pool_run(pool, m->n_tok, TILE_TOKENS, cpu_matmul_round, a);
-    few |= a->lanes;
-    pool_run(pool, m->n_out, few ? cpu_matmul_grain(m) : PANEL_ROWS, few ? cpu_matmul_rows : cpu_matmul_panels, a);
+    pool_run(pool, m->n_tok, TILE_TOKENS, cpu_matmul_round, a);
+    pool_run(pool, m->n_out, PANEL_ROWS, cpu_matmul_panels, a);
 }
 
 static void run_float(struct matmul_run *a, struct pool *pool, uint8_t *scratch) {
@@ -285,12 +346,21 @@ static void run_float(struct matmul_run *a, struct pool *pool, uint8_t *scratch)
     pool_run(pool, m->n_out, F32_ROWS, cpu_matmul_floats, a);
 }
 
-void cpu_matmul(const struct kern *k, struct pool *pool, const struct matmul *m, void *scratch, bool exact) {
-    struct matmul_run a = {
-        .k = k, .m = m, .form = int8_form(m->type), .info = qtype_info(m->type), .n_units = units_of(m->n_in),
-    };
-    assert(a.info && m->n_in % a.info->block_weights == 0);
-    if (!m->n_tok || !m->n_out) return;
-    if (!exact && cpu_matmul_is_int8(k, m->type)) run_int8(&a, pool, scratch);
-    else run_float(&a, pool, scratch);
+static bool takes_int8(const struct kern *k, const struct matmul *m, bool exact) {
+    return !exact && cpu_matmul_is_int8(k, m->type);
+}
+
+void cpu_matmul(const struct kern *k, struct pool *pool, const struct matmul *m, size_t n, void *scratch, bool exact) {
+    size_t few = 0;
+    for (size_t i = 0; i < n; i++) few += takes_int8(k, &m[i], exact) && is_few(k, &m[i]);
+    if (few == n) {
+        run_few(k, pool, m, n, scratch);
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        struct matmul_run a = run_of(k, &m[i]);
+        if (!takes_int8(k, &m[i], exact)) run_float(&a, pool, scratch);
+        else if (is_few(k, &m[i])) run_few(k, pool, &m[i], 1, scratch);
+        else run_int8(&a, pool, scratch);
+    }
 }

@@ -38,12 +38,15 @@ struct matmul_id {
     size_t n_slot, n_mat; /* slots of all tokens */
 };
 
-/* Bytes of scratch that cpu_matmul needs for such a product with a pool of n_threads; grows with n_in, n_tok and
+enum { MATMUL_GROUP = 4 }; /* products that one call takes at most */
+
+/* Bytes of scratch that cpu_matmul needs for such products with a pool of n_threads; grows with n_in, n_tok and
  * n_threads, so the largest of each serves all. */
 size_t cpu_matmul_scratch(enum qtype type, size_t n_in, size_t n_tok, unsigned n_threads, bool exact);
-/* scratch: at least cpu_matmul_scratch bytes, aligned to 64, overwritten. One call at a time for a pool;
- * NULL: the caller works alone. */
-void cpu_matmul(const struct kern *k, struct pool *pool, const struct matmul *m, void *scratch, bool exact);
+/* n products of the same activations (x, n_in, n_tok; 1 <= n <= MATMUL_GROUP). With few tokens they are one loop, in
+ * which threads wait for each other once. scratch: at least cpu_matmul_scratch bytes, aligned to 64, overwritten. One
+ * call at a time for a pool; NULL: the caller works alone. */
+void cpu_matmul(const struct kern *k, struct pool *pool, const struct matmul *m, size_t n, void *scratch, bool exact);
 /* The same for cpu_matmul_id; UINT64_MAX if no machine has so much. */
 uint64_t cpu_matmul_id_scratch(const struct matmul_id *m, unsigned n_threads, bool exact);
 /* Slots are grouped by matrix; each matrix that is named is read once, the others not at all. */

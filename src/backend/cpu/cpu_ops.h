@@ -18,6 +18,7 @@ struct cpu_run {
     const struct cpu_dev *d;
     const struct program *p;
     const struct op *op;
+    uint32_t n_done; /* operations that the body did, this one and what follows it; 1 when it is called */
     void *scratch; /* what the operation's scratch function says, aligned to 64 */
     float *turns;  /* what cpu_turns_bytes says */
     const struct op *turned; /* the last ROPE, whose sines stand in turns; NULL before the first */
