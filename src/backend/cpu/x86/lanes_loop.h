@@ -90,8 +90,9 @@ static ALWAYS_INLINE void NAME(multiply)(const struct lanes_type *type, const ui
                                                      : NAME(eight_bytes)(u[r].scale + 2 * (p + h)));
             sums[r] = OP(fmadd_ps)(OP(cvtepi32_ps)(s[h][r]), OP(mul_ps)(scale, x_scale), sums[r]);
             if (!type->form.has_min) continue;
-            const VF min = AS_FLOATS(type->one_sub ? NAME(four_bytes)(u[r].min + p + h)
-                                                   : NAME(eight_bytes)(u[r].min + 2 * (p + h)));
+            const float *at_min = u[r].scale + UNIT / type->form.sub;
+            const VF min = AS_FLOATS(type->one_sub ? NAME(four_bytes)(at_min + p + h)
+                                                   : NAME(eight_bytes)(at_min + 2 * (p + h)));
             sums[r] = OP(fmadd_ps)(min, x_sum, sums[r]);
         }
     }

@@ -40,7 +40,7 @@ static ALWAYS_INLINE unsigned lanes_steps(const struct lanes_type *type) {
  * be read in place. */
 struct lanes_unit {
     uint8_t q[4][64];
-    float scale[UNIT_SUBS], min[UNIT_SUBS];
+    float scale[2 * UNIT_SUBS]; /* mins behind the scales, if there are any */
 } ALIGNED(64);
 
 /* The activations of n tokens, 4 or 8, in the room of their units: each of the three for all tokens. */
@@ -160,10 +160,17 @@ static ALWAYS_INLINE void turn_all(struct x_unit *x, unsigned n_tok, const struc
 /* The compiler would rather keep what is put in registers, and shuffle it from there. */
 static ALWAYS_INLINE void in_memory(struct lanes_unit *u) { __asm__("" : "+m"(*u)); }
 
-static ALWAYS_INLINE void put_eight(__m512 scale, __m512 min, const bool has_min, struct lanes_unit *out) {
-    _mm256_store_ps(out->scale, _mm512_castps512_ps256(scale));
-    if (has_min) _mm256_store_ps(out->min, _mm512_castps512_ps256(min));
+/* Scales of eight sub-blocks, or of eight and their mins. */
+static ALWAYS_INLINE void put_scales(__m512 scale, struct lanes_unit *out) {
+    _mm512_store_ps(out->scale, scale);
     in_memory(out);
+}
+
+/* Scales and mins by turns become scales, then mins. */
+static ALWAYS_INLINE __m512 apart(__m512 pairs, const int a, const int b, const int c) {
+    const __m512i at = _mm512_setr_epi32(0, a, b, a + b, c, a + c, b + c, a + b + c, 1, a + 1, b + 1, a + b + 1, c + 1,
+                                         a + c + 1, b + c + 1, a + b + c + 1);
+    return _mm512_permutexvar_ps(at, pairs);
 }
 
 /* A are the codes of vectors 0 and 1, B those of 2 and 3. */
@@ -175,18 +182,17 @@ static ALWAYS_INLINE void put_codes(const struct unit512 *u, struct lanes_unit *
     }
 }
 
-/* Sub-blocks p and p + 4 make a pair; their scales stand `lanes` apart, with a min behind each if it is 2. */
-static ALWAYS_INLINE void put_blocks(const struct unit512 *u, const int lanes, struct lanes_unit *out) {
-    const __m256i at = _mm256_mullo_epi32(_mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7), _mm256_set1_epi32(lanes));
-    const __m512i scale = _mm512_castsi256_si512(at), min = _mm512_add_epi32(scale, _mm512_set1_epi32(1));
+/* Sub-blocks p and p + 4 make a pair. */
+static ALWAYS_INLINE void put_blocks(const struct unit512 *u, const bool has_min, struct lanes_unit *out) {
+    const __m512i pairs = _mm512_castsi256_si512(_mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
     put_codes(u, out);
-    put_eight(_mm512_permutexvar_ps(scale, u->scale), _mm512_permutexvar_ps(min, u->scale), lanes == 2, out);
+    put_scales(has_min ? apart(u->scale, 8, 2, 4) : _mm512_permutexvar_ps(pairs, u->scale), out);
 }
 
 static ALWAYS_INLINE void put_q4_k(const uint8_t *b, struct lanes_unit *out) {
     struct unit512 u;
     k4_scales(b, &u);
-    put_eight(u.scale, u.min, true, out);
+    put_scales(u.scale, out);
 }
 
 static ALWAYS_INLINE void put_q5_k(const uint8_t *b, struct lanes_unit *out) {
@@ -194,36 +200,31 @@ static ALWAYS_INLINE void put_q5_k(const uint8_t *b, struct lanes_unit *out) {
     rows_unpack_q5_k(b, &u);
     put_codes(&u, out);
     k4_scales(b, &u);
-    put_eight(u.scale, u.min, true, out);
+    put_scales(u.scale, out);
 }
 
 static ALWAYS_INLINE void put_q4_0(const uint8_t *b, struct lanes_unit *out) {
     const struct unit_words w = load_words(b, 144);
-    put_eight(scales_of(&w, 9), _mm512_setzero_ps(), false, out);
+    put_scales(scales_of(&w, 9), out);
 }
 
 static ALWAYS_INLINE void put_q4_1(const uint8_t *b, struct lanes_unit *out) {
     const struct unit_words w = load_words(b, 160);
-    const __m512 pairs = pairs_of(&w, 5);
-    const __m512i scales = _mm512_castsi256_si512(_mm256_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14));
-    const __m512 mins = _mm512_movehdup_ps(pairs);
-    put_eight(_mm512_permutexvar_ps(scales, pairs), _mm512_permutexvar_ps(scales, mins), true, out);
+    put_scales(apart(pairs_of(&w, 5), 2, 4, 8), out);
 }
 
-static ALWAYS_INLINE void put_q8_0(const uint8_t *b, struct lanes_unit *out) {
-    put_eight(eight_halves(b, 34), _mm512_setzero_ps(), false, out);
-}
+static ALWAYS_INLINE void put_q8_0(const uint8_t *b, struct lanes_unit *out) { put_scales(eight_halves(b, 34), out); }
 
-#define PUT_BLOCKS(codec, lanes)                                                                                       \
+#define PUT_BLOCKS(codec, has_min)                                                                                     \
     static ALWAYS_INLINE void put_##codec(const uint8_t *b, struct lanes_unit *out) {                                  \
         struct unit512 u;                                                                                              \
         rows_unpack_##codec(b, &u);                                                                                    \
-        put_blocks(&u, lanes, out);                                                                                    \
+        put_blocks(&u, has_min, out);                                                                                  \
     }
-PUT_BLOCKS(q5_0, 1)
-PUT_BLOCKS(q5_1, 2)
-PUT_BLOCKS(iq4_nl, 1)
-PUT_BLOCKS(iq4_xs, 1)
+PUT_BLOCKS(q5_0, false)
+PUT_BLOCKS(q5_1, true)
+PUT_BLOCKS(iq4_nl, false)
+PUT_BLOCKS(iq4_xs, false)
 
 /* Scales of 16 sub-blocks, brought to their order by `at`, times d. */
 static ALWAYS_INLINE __m512 scales16(__m128i bytes, __m128i at, __m512 d) {
@@ -235,7 +236,7 @@ static ALWAYS_INLINE void put_q2_k(const uint8_t *b, struct lanes_unit *out) {
     const __m128i bytes = _mm_loadu_si128((const __m128i *)b);
     const __m512 minus = _mm512_set1_ps(-0.0f);
     _mm512_store_ps(out->scale, scales16(_mm_and_si128(bytes, low), at, half_to_all(b + 80)));
-    _mm512_store_ps(out->min, scales16(_mm_and_si128(_mm_srli_epi16(bytes, 4), low), at,
+    _mm512_store_ps(out->scale + UNIT_SUBS, scales16(_mm_and_si128(_mm_srli_epi16(bytes, 4), low), at,
                                        _mm512_xor_ps(half_to_all(b + 82), minus)));
     in_memory(out);
 }
