@@ -133,6 +133,17 @@ plan_by_options() { # 22e9 bytes times 8, divided by 70e9 weights, is 2.51
     "$snug" plan $model --kv-type q8_0 -ctk f32 | grep -q 'KV cache in f32/q8_0'
 }
 check "plans" plan_by_options
+beyond_training() { # the model has seen 1024 tokens: more is done, with a warning
+    for words in "run -p a -n 1" plan; do
+        # shellcheck disable=SC2086 # one word an argument
+        for context in 1024 1025; do
+            "$snug" $words $model --ctx $context >"$work/out" 2>"$work/$context" || { cat "$work/$context"; return 1; }
+        done
+        [ ! -s "$work/1024" ] || { cat "$work/1024"; return 1; }
+        grep -q 'warning: a context of 1025 tokens is more than the 1024' "$work/1025" || { echo "$words"; return 1; }
+    done
+}
+check "a context beyond the training" beyond_training
 missing_model() { # every command says so in one line and nothing else
     for words in "run -p a" "eval -f $0" "bench" "plan" "show" "tokenize -p a" "quantize -b 4 -o $work/none.gguf" \
         "convert -o $work/none.gguf"; do
