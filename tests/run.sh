@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Builds and runs every test: the suite, the suite under ASan and UBSan, the threaded part under TSan, the kernels on
-# emulated processors, the checks of the tree and of an installation, what clang, cppcheck and clang-tidy say. Each test is a
-# process of its own with a time limit. The last line is "N passed, N failed" (", N skipped"); the status is 0 only if
-# something ran and nothing failed. docs/testing.md tells the parts.
+# emulated processors, the checks of the tree and of an installation, what clang, cppcheck and clang-tidy say. Each test
+# is a process of its own with a time limit. The last line is "N passed, N failed" (", N skipped"); the status is 0
+# only if something ran and nothing failed. docs/testing.md tells the parts.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

@@ -46,7 +46,7 @@ bool cpu_limit(const char *level) {
     unsigned sum = 0;
     for (size_t i = 0; i < ARRAY_LEN(levels); i++) {
         sum |= levels[i].adds;
-        if (strcmp(level, levels[i].name)) continue;
+        if (strcmp(level, levels[i].name) != 0) continue;
         allowed = sum;
         return true;
     }

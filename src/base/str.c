@@ -161,7 +161,7 @@ static bool is_digit(char c) {
 }
 
 static char lower(char c) {
-    return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
+    return (char)(c >= 'A' && c <= 'Z' ? c | 0x20 : c);
 }
 
 /* The factor of "", "B", "K", "KB", "Ki", "KiB" and so on in any case; 0 if text is none of them. */

@@ -60,7 +60,7 @@ static void draw_bar(const char *what, double share) {
 static bool progress(void *user, const char *what, double done, double total) {
     (void)user;
     double share = total > 0 ? done / total : 0;
-    if (strncmp(bar.what, what, sizeof bar.what - 1)) {
+    if (strncmp(bar.what, what, sizeof bar.what - 1) != 0) {
         cli_progress_end();
         snprintf(bar.what, sizeof bar.what, "%s", what);
         bar.start_ns = os_now_ns();

@@ -52,7 +52,7 @@ static enum err_code read_options(struct bench *b, struct err *e) {
     const char *form = opts_str(o, "--output");
     if (opts_has(o, "--json") || (form && !strcmp(form, "json"))) b->form = FORM_JSON;
     else if (form && !strcmp(form, "csv")) b->form = FORM_CSV;
-    else if (form && strcmp(form, "md")) return err_set(e, ERR_USAGE, "-o %s: md, csv or json", form);
+    else if (form && strcmp(form, "md") != 0) return err_set(e, ERR_USAGE, "-o %s: md, csv or json", form);
     return opts_n_operands(o) ? ERR_NONE : err_set(e, ERR_USAGE, "a model is missing: see --help");
 }
 

@@ -41,7 +41,7 @@ static void count_types(const struct snug_quantize_result *r, struct kind *k) {
     for (size_t i = 0; i < r->n_tensors; i++) {
         if (!str_eq(kind_of(r->tensors[i].name), k->name)) continue;
         unsigned t = 0;
-        while (t < n && strcmp(types[t], r->tensors[i].type)) t++;
+        while (t < n && strcmp(types[t], r->tensors[i].type) != 0) t++;
         if (t == ARRAY_LEN(types)) continue;
         if (t == n) types[n++] = r->tensors[i].type;
         counts[t]++;

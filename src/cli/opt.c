@@ -28,7 +28,7 @@ struct line { struct str field[MAX_FIELDS]; size_t n; };
 static struct str cut(struct str *rest, const char *sep) {
     size_t n = strlen(sep);
     for (size_t i = 0; i + n <= rest->n; i++) {
-        if (memcmp(rest->p + i, sep, n)) continue;
+        if (memcmp(rest->p + i, sep, n) != 0) continue;
         struct str head = { rest->p, i };
         *rest = (struct str){ rest->p + i + n, rest->n - i - n };
         return head;

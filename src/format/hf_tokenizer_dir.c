@@ -157,7 +157,7 @@ static enum err_code config_template(struct hf_tokenizer *t, const struct hf_con
     for (size_t i = 0; hf_config_kind(c, "chat_template") == HF_ARRAY && i < hf_config_count(c, "chat_template"); i++) {
         snprintf(path, sizeof(path), "chat_template.%zu.name", i);
         TRY(hf_config_str(c, path, &name, &found, e));
-        if (!found || strcmp(name, "default")) continue;
+        if (!found || strcmp(name, "default") != 0) continue;
         snprintf(path, sizeof(path), "chat_template.%zu.template", i);
         TRY(hf_config_str(c, path, &text, &found, e));
     }

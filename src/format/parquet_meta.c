@@ -35,7 +35,7 @@ static enum err_code find_footer(struct span file, struct parquet_meta *m, struc
     const uint8_t *tail = file.p + file.n - TAIL_BYTES;
     if (file.n >= HEAD_BYTES + TAIL_BYTES && !memcmp(tail + 4, "PARE", 4))
         return err_set(e, ERR_UNSUPPORTED, "this parquet file is encrypted");
-    if (file.n < HEAD_BYTES + TAIL_BYTES || memcmp(tail + 4, "PAR1", 4))
+    if (file.n < HEAD_BYTES + TAIL_BYTES || memcmp(tail + 4, "PAR1", 4) != 0)
         return err_set_at(e, ERR_FORMAT, file.n, "the parquet file is not complete: its last four bytes are not PAR1");
     memcpy(&n, tail, sizeof n);
     size_t most = file.n - HEAD_BYTES - TAIL_BYTES;

@@ -194,7 +194,7 @@ static int by_tensor(const void *a, const void *b) {
 /* Shards stand beside the index: a name with a directory in it would leave the model's directory. */
 static bool is_plain_name(const char *name) {
     return *name && tfile_is_name(name, strlen(name)) && !strchr(name, '/') && !strchr(name, '\\') &&
-           strcmp(name, ".") && strcmp(name, "..");
+           strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
 }
 
 /* Fills x->files with the distinct names of weight_map, sorted. */
@@ -211,7 +211,7 @@ static enum err_code collect_files(struct safetensors_index *x, json_t *map, str
     }
     if (n) qsort(x->files, n, sizeof(*x->files), by_text);
     for (size_t i = 0; i < n; i++)
-        if (!x->n_files || strcmp(x->files[x->n_files - 1], x->files[i])) x->files[x->n_files++] = x->files[i];
+        if (!x->n_files || strcmp(x->files[x->n_files - 1], x->files[i]) != 0) x->files[x->n_files++] = x->files[i];
     return ERR_NONE;
 }
 

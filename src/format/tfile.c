@@ -146,7 +146,7 @@ static const char *split_suffix(const char *path, const struct split *s) {
     char suffix[48];
     int n = snprintf(suffix, sizeof(suffix), "-%05" PRIu32 "-of-%05" PRIu32 ".gguf", s->no + 1, s->count);
     size_t n_path = strlen(path);
-    if (n_path < (size_t)n || strcmp(path + n_path - n, suffix)) return NULL;
+    if (n_path < (size_t)n || strcmp(path + n_path - n, suffix) != 0) return NULL;
     return path + n_path - n;
 }
 

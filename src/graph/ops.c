@@ -103,7 +103,7 @@ tensor_id graph_concat(struct graph *g, tensor_id a, tensor_id b, const struct c
     const bool groups = d->group_a && d->group_b && t.ne[0] % d->group_a == 0 &&
                         (tb->ne[0] == d->group_b || (tb->ne[0] % d->group_b == 0 &&
                                                      tb->ne[0] / d->group_b == t.ne[0] / d->group_a));
-    if (!is_f32(g, a) || !is_f32(g, b) || !groups || memcmp(t.ne + 1, tb->ne + 1, sizeof t.ne - sizeof *t.ne))
+    if (!is_f32(g, a) || !is_f32(g, b) || !groups || memcmp(t.ne + 1, tb->ne + 1, sizeof t.ne - sizeof *t.ne) != 0)
         return graph_mismatch(g, op.kind, "both must be F32, with as many rows and groups a row (b: or one group)", a,
                               b);
     t.ne[0] = t.ne[0] / d->group_a * (d->group_a + d->group_b);

@@ -22,7 +22,7 @@ static enum err_code find_arch(const struct hf_config *c, struct hparams *hp, st
     const char *method = "";
     bool found;
     TRY(hf_config_str(c, "quantization_config.quant_method", &method, &found, e));
-    if (hf_config_kind(c, "quantization_config") != HF_ABSENT && strcmp(method, "mxfp4"))
+    if (hf_config_kind(c, "quantization_config") != HF_ABSENT && strcmp(method, "mxfp4") != 0)
         return err_set(e, ERR_UNSUPPORTED, "quantization_config: weights that are quantized already are not read from "
                        "Hugging Face directories yet; take the original model or a GGUF file");
     return ERR_NONE;
@@ -97,7 +97,7 @@ static enum err_code read_windows(const struct hf_config *c, struct hparams *hp,
         snprintf(path, sizeof path, "layer_types.%u", l);
         TRY(hf_config_str(c, path, &type, NULL, e));
         if (!strcmp(type, "sliding_attention")) layer_set_add(&hp->windowed, l);
-        else if (strcmp(type, "full_attention"))
+        else if (strcmp(type, "full_attention") != 0)
             return err_set(e, ERR_UNSUPPORTED, "%s is \"%.64s\"; known are: full_attention, sliding_attention", path,
                            type);
     }
@@ -173,7 +173,7 @@ static enum err_code read_rope_type(const struct hf_config *c, const struct rope
     if (!found && !old_found && !strcmp(p->object, "rope_scaling") && hf_config_count(c, p->object))
         return err_set(e, ERR_FORMAT, "rope_scaling.rope_type is missing");
     for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
-        if (strcmp(type, kinds[i].name)) continue;
+        if (strcmp(type, kinds[i].name) != 0) continue;
         *out = kinds[i].scaling;
         return ERR_NONE;
     }
@@ -248,7 +248,7 @@ static enum err_code read_rope(const struct hf_config *c, const struct rope_plac
     TRY(hf_config_f32(c, rope_path(p, "partial_rotary_factor").p, &partial, &found, e));
     if (!(partial > 0 && partial <= 1))
         return err_set(e, ERR_FORMAT, "partial_rotary_factor is %g; a share of the head is needed", (double)partial);
-    r->n_rot = (uint32_t)(hp->head_dim * partial);
+    r->n_rot = (uint32_t)((float)hp->head_dim * partial);
     r->original_ctx = hp->n_ctx_train;
     TRY(read_rope_type(c, p, &r->scaling, e));
     if (r->scaling == ROPE_SCALE_NONE) return ERR_NONE;

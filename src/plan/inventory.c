@@ -21,7 +21,7 @@ enum qtype smallest_type(uint64_t n) {
 
 static void add_part(struct inventory *v, const char *part, uint64_t bytes, uint64_t parameters) {
     uint32_t i = 0;
-    while (i < v->n_parts && strcmp(v->parts[i].part, part)) i++;
+    while (i < v->n_parts && strcmp(v->parts[i].part, part) != 0) i++;
     if (i == INVENTORY_MAX_PARTS) return;
     if (i == v->n_parts) v->parts[v->n_parts++].part = part;
     v->parts[i].bytes += bytes;

@@ -16,7 +16,7 @@
  * such names. */
 static bool is_of_set(const char *name, const char *prefix, size_t n) {
     static const char pattern[] = "-00000-of-00000.gguf";
-    if (strncmp(name, prefix, n)) return false;
+    if (strncmp(name, prefix, n) != 0) return false;
     for (size_t i = 0; i + 1 < sizeof pattern; i++) {
         char c = name[n + i];
         if (pattern[i] == '0' ? c < '0' || c > '9' : c != pattern[i]) return false;

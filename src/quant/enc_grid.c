@@ -35,7 +35,8 @@ struct grid_type {
     int len, levels;          /* of the grid */
     int lanes, subs;          /* points, and scales, in a tile */
     float unit, scale_top;    /* L = d unit (s + 1/2), s <= scale_top */
-    float from, step, steps;  /* first scales: from * step^i times the root mean square */
+    float from, step;         /* first scales: from * step^i times the root mean square */
+    int steps;
     size_t block_bytes;
     block_pack *pack;
 };

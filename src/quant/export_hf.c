@@ -254,7 +254,7 @@ static enum err_code remove_model_file(void *unused, const char *dir, const char
 static enum err_code refuse_busy(void *unused, const char *dir, const char *name, struct err *e) {
     size_t n = strlen(name), part = strlen(".part");
     (void)unused;
-    if (n <= part || strcmp(name + n - part, ".part")) return ERR_NONE;
+    if (n <= part || strcmp(name + n - part, ".part") != 0) return ERR_NONE;
     char *path = os_path_join(dir, name);
     if (!path) return err_no_memory(e, n);
     path[strlen(path) - part] = 0;

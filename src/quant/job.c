@@ -80,7 +80,7 @@ static enum err_code open_imatrix(struct job *j, struct err *e) {
     TRY(take_imatrix(j, e));
     for (size_t i = 0; i < j->measured->n_tensors; i++) {
         const struct measured_tensor *t = &j->measured->tensors[i];
-        if (t->importance || strncmp(t->name, "blk.", 4)) continue;
+        if (t->importance || strncmp(t->name, "blk.", 4) != 0) continue;
         if (!n++) first = t->name;
     }
     if (n) log_warn("%s knows nothing of %zu matrices, the first is %s", j->d->imatrix, n, first);
@@ -194,7 +194,8 @@ static void warn_if_other_text(const struct job *j, const char *path) {
     const struct calib_options *c = &j->d->calib;
     const struct measured_settings *s = &j->measured->settings;
     const char *slash = c->file ? strrchr(c->file, '/') : NULL, *name = slash ? slash + 1 : c->file;
-    if ((name && strcmp(name, s->source)) || (c->length && c->length != s->length) || (c->rows && c->rows < s->rows))
+    if ((name && strcmp(name, s->source) != 0) || (c->length && c->length != s->length) ||
+        (c->rows && c->rows < s->rows))
         log_warn("%s was measured on %u x %u tokens of %s: that holds, and --calib options are not used", path, s->rows,
                  s->length, s->source);
 }

@@ -44,7 +44,7 @@ enum err_code job_work_name(struct job *j, struct err *e) {
 /* Whether a file's name is OUT's with any hash and this end. */
 static bool is_work(const char *name, const char *out, const char *end) {
     size_t n = strlen(out);
-    if (strncmp(name, out, n) || name[n] != '.') return false;
+    if (strncmp(name, out, n) != 0 || name[n] != '.') return false;
     return strspn(name + n + 1, "0123456789abcdef") == HASH_DIGITS && !strcmp(name + n + 1 + HASH_DIGITS, end);
 }
 

@@ -102,7 +102,7 @@ enum err_code tok_seen_before(struct tok_job *j, struct str word, bool *found, s
     if (!j->seen || word.n > SEEN_MAX_BYTES) return ERR_NONE;
     struct tok_seen *s = &j->seen[bytes_hash(word.p, word.n) & (j->n_seen - 1)];
     *slot = s;
-    if (s->n != word.n || s->text != j->text || memcmp(s->p, word.p, word.n)) return ERR_NONE;
+    if (s->n != word.n || s->text != j->text || memcmp(s->p, word.p, word.n) != 0) return ERR_NONE;
     *found = true;
     for (uint32_t i = 0; i < s->n_ids; i++) TRY(tok_put(j, j->ids[s->at + i], e));
     return ERR_NONE;

@@ -19,7 +19,7 @@ static int hex(char c) {
 
 /* "<0x0A>" to 10, -1 if it is something else. */
 static int byte_of(struct str piece) {
-    if (piece.n != 6 || memcmp(piece.p, "<0x", 3) || piece.p[5] != '>') return -1;
+    if (piece.n != 6 || memcmp(piece.p, "<0x", 3) != 0 || piece.p[5] != '>') return -1;
     int hi = hex(piece.p[3]), lo = hex(piece.p[4]);
     return hi < 0 || lo < 0 ? -1 : hi << 4 | lo;
 }
@@ -29,7 +29,7 @@ static size_t plain(struct str piece, char *out) {
     size_t n = 0;
     for (size_t i = 0; i < piece.n; ) {
         bool space = is_space(piece.p + i, piece.n - i);
-        out[n++] = space ? ' ' : piece.p[i];
+        out[n++] = (char)(space ? ' ' : piece.p[i]);
         i += space ? 3 : 1;
     }
     return n;

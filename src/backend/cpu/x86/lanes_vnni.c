@@ -81,7 +81,7 @@ static ALWAYS_INLINE void turn(struct x_unit *x, const unsigned n, const struct 
         for (unsigned t = 0; t < n; t++) {
             const unsigned to = 2 * (s / 2 * n + t) + s % 2;
             const int32_t corr = in[t].corr[from] * times[k];
-            out.scale[to] = in[t].scale[from] / times[k];
+            out.scale[to] = in[t].scale[from] / (float)times[k];
             if (type->one_sub && s % 2) out.sum[to] = 0;
             else if (type->form.has_min) out.sum[to] = in[t].sum[from];
             else memcpy(&out.sum[to], &corr, sizeof corr);

@@ -62,8 +62,8 @@ static ALWAYS_INLINE void split_blocks(const struct unit_words *w, const struct 
 
 /* Word 0 of eight blocks of `step` words, as floats; words 0..63 reach it where 7 * step < 64. */
 static ALWAYS_INLINE __m512 scales_of(const struct unit_words *w, const short step) {
-    const __m512i at = _mm512_castsi128_si512(_mm_setr_epi16(0, step, 2 * step, 3 * step, 4 * step, 5 * step, 6 * step,
-                                                             7 * step));
+    const __m128i blocks = _mm_setr_epi16(0, 1, 2, 3, 4, 5, 6, 7);
+    const __m512i at = _mm512_castsi128_si512(_mm_mullo_epi16(blocks, _mm_set1_epi16(step)));
     __m512i h = _mm512_permutex2var_epi16(w->first, at, w->second);
     return _mm512_castps256_ps512(_mm256_cvtph_ps(_mm512_castsi512_si128(h)));
 }
