@@ -53,10 +53,10 @@ static ALWAYS_INLINE struct lanes_x lanes_x(struct x_unit *x, const unsigned n) 
 }
 
 #define LANES_N 8
-#include "backend/cpu/x86/lanes_loop.h"
+#include "backend/cpu/x86/lanes_loop.def"
 #undef LANES_N
 #define LANES_N 4
-#include "backend/cpu/x86/lanes_loop.h"
+#include "backend/cpu/x86/lanes_loop.def"
 #undef LANES_N
 
 /* Tokens t .. t + 7 of n, or the last four. */
