@@ -39,6 +39,14 @@ static ALWAYS_INLINE vec16 vec16_load_some(const void *p, size_t n) {
     return some;
 }
 
+static ALWAYS_INLINE vec vec_sums(const vec v[VEC]) {
+    return vpaddq_f32(vpaddq_f32(v[0], v[1]), vpaddq_f32(v[2], v[3]));
+}
+static ALWAYS_INLINE void vec_store_halves(float *low, float *high, vec v) {
+    vst1_f32(low, vget_low_f32(v));
+    vst1_f32(high, vget_high_f32(v));
+}
+
 static ALWAYS_INLINE void vec_transpose(vec v[VEC]) {
     uint32x4_t bits[VEC];
 #pragma GCC unroll 4

@@ -16,6 +16,8 @@
  *     vec16_all(x)                 x in every lane
  *     vec_of_f16, vec_of_bf16      such numbers as floats
  *     vec_load_i8                  VEC signed bytes as floats
+ *     vec_sums(v)                  lane i is the sum of v[i]'s lanes, of VEC vectors (not in AVX-512)
+ *     vec_store_halves             each half of the lanes to an address of its own (likewise)
  *     vec_transpose(v)             v[r] lane c becomes v[c] lane r, of VEC vectors
  *     fetch_ahead_twice(p, bytes)  asks for what stands some KiB beyond p, where that pays */
 #if defined(BACKEND_CPU_X86_VEC_AVX2_H) || defined(BACKEND_CPU_X86_VEC_AVX512_H)
@@ -46,4 +48,10 @@ static ALWAYS_INLINE vec vec_widen_some(const uint8_t *p, size_t n, const enum q
 /* A block of Q8_0 is a half, the scale, and Q8_0_WEIGHTS signed bytes. */
 enum { Q8_0_WEIGHTS = 32, Q8_0_BYTES = 34 };
 static ALWAYS_INLINE vec vec_q8_0_scale(const uint8_t *block) { return vec_of_f16(vec16_all(load_u16(block))); }
+
+/* Number i of a row of a cache in F32, F16 or Q8_0, and those behind it; scale: of their block, with Q8_0 alone. */
+static ALWAYS_INLINE vec vec_of_row(const uint8_t *row, size_t i, const enum qtype type, vec scale) {
+    if (type == QTYPE_Q8_0) return scale * vec_load_i8(row + i / Q8_0_WEIGHTS * Q8_0_BYTES + 2 + i % Q8_0_WEIGHTS);
+    return vec_widen(row + i * vec_bytes_of(type), type);
+}
 #endif

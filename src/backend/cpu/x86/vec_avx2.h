@@ -11,7 +11,11 @@
 
 typedef __m256 vec;
 typedef __m128i vec16;
+#ifdef __AVX512VL__
+enum { VEC = 8, VEC_REGISTERS = 32 };
+#else
 enum { VEC = 8, VEC_REGISTERS = 16 };
+#endif
 
 static ALWAYS_INLINE vec vec_load(const void *p) { return _mm256_loadu_ps(p); }
 static ALWAYS_INLINE void vec_store(float *p, vec v) { _mm256_storeu_ps(p, v); }
@@ -58,6 +62,24 @@ static ALWAYS_INLINE vec16 vec16_load_some(const void *p, size_t n) {
     vec16 some = _mm_setzero_si128();
     memcpy(&some, p, 2 * n);
     return some;
+}
+
+/* (0 + 2) + (1 + 3) within each half, then the halves. */
+static ALWAYS_INLINE vec vec_sums(const vec v[VEC]) {
+    vec pairs[4], quads[2];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++)
+        pairs[i] = _mm256_unpacklo_ps(v[2 * i], v[2 * i + 1]) + _mm256_unpackhi_ps(v[2 * i], v[2 * i + 1]);
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; i++) {
+        const __m256d a = _mm256_castps_pd(pairs[2 * i]), b = _mm256_castps_pd(pairs[2 * i + 1]);
+        quads[i] = _mm256_castpd_ps(_mm256_unpacklo_pd(a, b)) + _mm256_castpd_ps(_mm256_unpackhi_pd(a, b));
+    }
+    return _mm256_permute2f128_ps(quads[0], quads[1], 0x20) + _mm256_permute2f128_ps(quads[0], quads[1], 0x31);
+}
+static ALWAYS_INLINE void vec_store_halves(float *low, float *high, vec v) {
+    _mm_storeu_ps(low, _mm256_castps256_ps128(v));
+    _mm_storeu_ps(high, _mm256_extractf128_ps(v, 1));
 }
 
 static ALWAYS_INLINE void vec_transpose(vec v[VEC]) { transpose8(v); }
