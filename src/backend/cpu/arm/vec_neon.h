@@ -17,6 +17,16 @@ static ALWAYS_INLINE vec vec_load(const void *p) { return vreinterpretq_f32_u8(v
 static ALWAYS_INLINE void vec_store(float *p, vec v) { vst1q_f32(p, v); }
 static ALWAYS_INLINE vec vec_all(float x) { return vdupq_n_f32(x); }
 static ALWAYS_INLINE vec vec_fma(vec a, vec b, vec c) { return vfmaq_f32(c, a, b); }
+static ALWAYS_INLINE vec vec_max(vec a, vec b) { return vmaxq_f32(a, b); }
+static ALWAYS_INLINE vec vec_min(vec a, vec b) { return vminq_f32(a, b); }
+static ALWAYS_INLINE float vec_most(vec v) { return vmaxvq_f32(v); }
+static ALWAYS_INLINE vec vec_nearest(vec v) { return vrndnq_f32(v); }
+/* By two normal powers, which is exact but for the last product. */
+static ALWAYS_INLINE vec vec_scaled(vec v, vec n) {
+    const int32x4_t e = vcvtq_s32_f32(n), e1 = vshrq_n_s32(e, 1), e2 = vsubq_s32(e, e1), bias = vdupq_n_s32(127);
+    v *= vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(e1, bias), 23));
+    return v * vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(e2, bias), 23));
+}
 static ALWAYS_INLINE float vec_sum(vec v) { return vaddvq_f32(v); }
 
 static ALWAYS_INLINE vec16 vec16_load(const void *p) { return vreinterpret_u16_u8(vld1_u8(p)); }

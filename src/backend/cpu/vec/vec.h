@@ -11,6 +11,10 @@
  *     vec_load_some, .._store_some the first n <= VEC alone are touched; the others of what is loaded are 0
  *     vec_all(x)                   x in every lane
  *     vec_fma(a, b, c)             a * b + c, rounded once
+ *     vec_max, vec_min             the second where one is NaN, or NaN
+ *     vec_nearest                  to integers, ties to even
+ *     vec_scaled(v, n)             v * 2^n, v about 1 and n an integer within -202 .. 130, rounded once
+ *     vec_most(v)                  the largest lane
  *     vec_sum(v)                   of all lanes, always in the same order
  *     vec16, vec16_load, .._some   VEC numbers of 16 bits as they stand in memory
  *     vec16_all(x)                 x in every lane

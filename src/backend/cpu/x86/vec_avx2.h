@@ -21,6 +21,21 @@ static ALWAYS_INLINE vec vec_load(const void *p) { return _mm256_loadu_ps(p); }
 static ALWAYS_INLINE void vec_store(float *p, vec v) { _mm256_storeu_ps(p, v); }
 static ALWAYS_INLINE vec vec_all(float x) { return _mm256_set1_ps(x); }
 static ALWAYS_INLINE vec vec_fma(vec a, vec b, vec c) { return _mm256_fmadd_ps(a, b, c); }
+static ALWAYS_INLINE vec vec_max(vec a, vec b) { return _mm256_max_ps(a, b); }
+static ALWAYS_INLINE vec vec_min(vec a, vec b) { return _mm256_min_ps(a, b); }
+static ALWAYS_INLINE float vec_most(vec v) {
+    __m128 m = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    m = _mm_max_ps(m, _mm_movehl_ps(m, m));
+    return _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)));
+}
+static ALWAYS_INLINE vec vec_nearest(vec v) { return _mm256_round_ps(v, _MM_FROUND_TO_NEAREST_INT); }
+/* By two normal powers, which is exact but for the last product. */
+static ALWAYS_INLINE vec vec_scaled(vec v, vec n) {
+    const __m256i e = _mm256_cvtps_epi32(n), e1 = _mm256_srai_epi32(e, 1), e2 = _mm256_sub_epi32(e, e1);
+    const __m256i bias = _mm256_set1_epi32(127);
+    v *= _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(e1, bias), 23));
+    return v * _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(e2, bias), 23));
+}
 static ALWAYS_INLINE float vec_sum(vec v) {
     __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
     s = _mm_add_ps(s, _mm_movehl_ps(s, s));

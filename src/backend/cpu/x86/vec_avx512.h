@@ -16,6 +16,11 @@ static ALWAYS_INLINE vec vec_load(const void *p) { return _mm512_loadu_ps(p); }
 static ALWAYS_INLINE void vec_store(float *p, vec v) { _mm512_storeu_ps(p, v); }
 static ALWAYS_INLINE vec vec_all(float x) { return _mm512_set1_ps(x); }
 static ALWAYS_INLINE vec vec_fma(vec a, vec b, vec c) { return _mm512_fmadd_ps(a, b, c); }
+static ALWAYS_INLINE vec vec_max(vec a, vec b) { return _mm512_max_ps(a, b); }
+static ALWAYS_INLINE vec vec_min(vec a, vec b) { return _mm512_min_ps(a, b); }
+static ALWAYS_INLINE float vec_most(vec v) { return _mm512_reduce_max_ps(v); }
+static ALWAYS_INLINE vec vec_nearest(vec v) { return _mm512_roundscale_ps(v, 0); }
+static ALWAYS_INLINE vec vec_scaled(vec v, vec n) { return _mm512_scalef_ps(v, n); }
 static ALWAYS_INLINE float vec_sum(vec v) { return _mm512_reduce_add_ps(v); }
 
 static ALWAYS_INLINE vec16 vec16_load(const void *p) { return _mm256_loadu_si256(p); }
