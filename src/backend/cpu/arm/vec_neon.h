@@ -67,5 +67,5 @@ static ALWAYS_INLINE void vec_transpose(vec v[VEC]) {
 }
 
 /* No weights are fetched ahead: nobody has measured whether it pays here. */
-static ALWAYS_INLINE void fetch_ahead_twice(const uint8_t *p, size_t bytes) { (void)p, (void)bytes; }
+static ALWAYS_INLINE void fetch_ahead(const uint8_t *p, size_t bytes) { (void)p, (void)bytes; }
 #endif

@@ -24,7 +24,7 @@ static ALWAYS_INLINE void rows_block(const struct rows_job *j, size_t first, con
             for (int v = 0; v < SUMS; v++) s[r][t][v] = vec_all(0);
     for (; i + STEP <= j->n_in; i += STEP) {
         /* All rows as one stream; it is ahead of the last of them by what it is ahead of a single one. */
-        fetch_ahead_twice(w + (n_row - 1) * row_bytes + n_row * i * size, n_row * STEP * size);
+        fetch_ahead(w + (n_row - 1) * row_bytes + n_row * i * size, n_row * STEP * size);
 #pragma GCC unroll 4
         for (int v = 0; v < SUMS; v++)
 #pragma GCC unroll 4

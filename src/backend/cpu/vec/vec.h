@@ -23,7 +23,7 @@
  *     vec_sums(v)                  lane i is the sum of v[i]'s lanes, of VEC vectors (not in AVX-512)
  *     vec_store_halves             each half of the lanes to an address of its own (likewise)
  *     vec_transpose(v)             v[r] lane c becomes v[c] lane r, of VEC vectors
- *     fetch_ahead_twice(p, bytes)  asks for what stands some KiB beyond p, where that pays */
+ *     fetch_ahead(p, bytes)        asks for what stands some KiB beyond p, where that pays */
 #if defined(BACKEND_CPU_X86_VEC_AVX2_H) || defined(BACKEND_CPU_X86_VEC_AVX512_H)
 /* chosen */
 #elif defined(__AVX512F__)
