@@ -15,7 +15,6 @@
 #include "qtype/qtype.h"
 
 struct matmul {
-    enum qtype type;
     const void *w;       /* (n_out, n_in), any alignment */
     uint64_t row_bytes;  /* from one row of w to the next */
     size_t n_in;         /* a multiple of the type's block */
@@ -27,6 +26,7 @@ struct matmul {
     size_t out_stride;   /* floats */
     const uint32_t *pick; /* (n_tok): token t is row pick[t] / share of x and row pick[t] of out; NULL: row t of both */
     uint32_t share;
+    enum qtype type;     /* of w */
 };
 
 /* Products with several matrices of one shape. Slot i of a list is multiplied with matrix ids[i], or i % n_mat without
