@@ -467,7 +467,7 @@ static void bad_weights_are_named(void **state) {
 /* Blocks that keep their type are copied, but not unread. */
 static void bad_scales_are_named(void **state) {
     (void)state;
-    struct job_desc d = recipe_job(at("scales.gguf"), "Q8_0"), again = recipe_job(at("again.gguf"), "Q8_0");
+    struct job_desc d = recipe_job(at("scales.gguf"), "Q8_0"), again = recipe_job(at("of-nan.gguf"), "Q8_0");
     run_quietly(&d);
     struct span s = read_bytes(d.out);
     struct gguf *g;
