@@ -265,12 +265,12 @@ struct few {
 };
 
 static void few_body(void *arg, size_t begin, size_t end, unsigned thread) {
-    const struct few *f = arg;
+    struct few *f = arg;
     size_t i = 0;
     for (size_t piece = begin; piece < end; piece++) {
         while (piece >= f->first[i + 1]) i++;
         size_t row = (piece - f->first[i]) * f->grain[i];
-        cpu_matmul_rows((void *)&f->one[i], row, min_u64(row + f->grain[i], f->one[i].m->n_out), thread);
+        cpu_matmul_rows(&f->one[i], row, min_u64(row + f->grain[i], f->one[i].m->n_out), thread);
     }
 }
 
