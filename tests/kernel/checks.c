@@ -21,6 +21,7 @@ static const int half_at[QTYPE_ID_LIMIT][2] = {
     [QTYPE_Q4_K] = { 0, 2 },   [QTYPE_Q5_K] = { 0, 2 },   [QTYPE_Q6_K] = { 208, -1 }, [QTYPE_IQ4_XS] = { 0, -1 },
     [QTYPE_IQ2_XXS] = { 0, -1 }, [QTYPE_IQ2_XS] = { 0, -1 }, [QTYPE_IQ2_S] = { 0, -1 }, [QTYPE_IQ3_XXS] = { 0, -1 },
     [QTYPE_IQ3_S] = { 0, -1 }, [QTYPE_IQ1_S] = { 0, -1 }, [QTYPE_IQ1_M] = { -1, -1 }, [QTYPE_MXFP4] = { -1, -1 },
+    [QTYPE_TQ1_0] = { 52, -1 }, [QTYPE_TQ2_0] = { 64, -1 },
 };
 
 /* MXFP4's exponent: products with activations of any kind stay finite. */

@@ -93,6 +93,29 @@ static void unpack_mxfp4(const uint8_t *b, struct unit_codes *u) {
     for (int e = 0; e < UNIT; e++) u->q[e] = (uint8_t)(16 + fp4_levels[u->q[e]]);
 }
 
+/* Digit t of `bytes` bytes: decode_tq1_0 tells how. */
+static uint8_t *put_digits(const uint8_t *b, int bytes, unsigned power, uint8_t *q) {
+    for (int m = 0; m < bytes; m++) *q++ = (uint8_t)((b[m] * power & 255) * 3 >> 8);
+    return q;
+}
+
+static void one_scale(const uint8_t *d, struct unit_codes *u) {
+    for (int g = 0; g < 8; g++) u->scale[g] = f32_from_f16(load_u16(d));
+}
+
+static void unpack_tq1_0(const uint8_t *b, struct unit_codes *u) {
+    uint8_t *q = u->q;
+    for (unsigned t = 0, power = 1; t < 5; t++, power *= 3) q = put_digits(b, 32, power, q);
+    for (unsigned t = 0, power = 1; t < 5; t++, power *= 3) q = put_digits(b + 32, 16, power, q);
+    for (unsigned t = 0, power = 1; t < 4; t++, power *= 3) q = put_digits(b + 48, 4, power, q);
+    one_scale(b + 52, u);
+}
+
+static void unpack_tq2_0(const uint8_t *b, struct unit_codes *u) {
+    pairs(b, u->q);
+    one_scale(b + 64, u);
+}
+
 UNIT_KERNELS(IQ1_S, iq1_s)
 UNIT_KERNELS(IQ1_M, iq1_m)
 UNIT_KERNELS(IQ2_XXS, iq2_xxs)
@@ -101,3 +124,5 @@ UNIT_KERNELS(IQ2_S, iq2_s)
 UNIT_KERNELS(IQ3_XXS, iq3_xxs)
 UNIT_KERNELS(IQ3_S, iq3_s)
 UNIT_KERNELS(MXFP4, mxfp4)
+UNIT_KERNELS(TQ1_0, tq1_0)
+UNIT_KERNELS(TQ2_0, tq2_0)

@@ -28,7 +28,7 @@ enum {
 /* How a type's codes are multiplied. weight = scale * (code - offset) + min, codes unsigned. */
 struct int8_form {
     uint8_t sub;     /* weights under one scale: 16 or 32; 0: the type has no int8 kernels */
-    uint8_t offset;  /* 0 with a min; otherwise a multiple of 128 / sub: 4, 8, 16, 32 or 128 (codes above 63) */
+    uint8_t offset;  /* 0 with a min; otherwise 1, 4, 8, 16, 32 or 128 (codes above 63) */
     bool has_min;
 };
 /* Never NULL. */

@@ -69,10 +69,6 @@ static void unpack_iq4_xs(const uint8_t *b, struct unit_codes *u) {
     }
 }
 
-static void pairs(const uint8_t *b, uint8_t *q) {
-    for (int e = 0; e < UNIT; e++) q[e] = b[32 * (e >> 7) + (e & 31)] >> 2 * (e >> 5 & 3) & 3;
-}
-
 static void unpack_q2_k(const uint8_t *b, struct unit_codes *u) {
     float d = f32_from_f16(load_u16(b + 80)), dmin = f32_from_f16(load_u16(b + 82));
     for (int s = 0; s < 16; s++) {

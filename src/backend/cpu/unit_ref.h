@@ -19,6 +19,11 @@ static inline void nibbles16(const uint8_t *b, uint8_t *q) {
     }
 }
 
+/* Codes of 64 bytes of pairs of bits: byte l of either half has elements l, l + 32, l + 64, l + 96. */
+static inline void pairs(const uint8_t *b, uint8_t *q) {
+    for (int e = 0; e < UNIT; e++) q[e] = b[32 * (e >> 7) + (e & 31)] >> 2 * (e >> 5 & 3) & 3;
+}
+
 static inline float dot_unit(const struct unit_codes *u, const struct x_unit *x, const struct int8_form *form) {
     float sum = 0;
     for (int s = 0; s < UNIT / form->sub; s++) {

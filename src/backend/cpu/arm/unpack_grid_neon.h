@@ -7,6 +7,8 @@
 
 /* As UNIT_CODECS. */
 #define GRID_CODECS(X)          \
+    X(iq1_s, 32, 16, false)     \
+    X(iq1_m, 16, 16, false)     \
     X(iq2_xxs, 32, 128, false)  \
     X(iq2_xs, 16, 128, false)   \
     X(iq2_s, 16, 128, false)    \
@@ -127,6 +129,38 @@ static ALWAYS_INLINE void unpack_iq3_s(const uint8_t *b, struct unit_neon *u) {
         u->q[v] = four_points(&iq3_s_grid, b + 2 + 4 * v, (unsigned)b[66 + v / 2] >> 4 * (v & 1));
     odd_scales(eight_nibbles(b + 106), half_to_all(b), u->scale);
     give_signs(u->q, b + 74, 16);
+}
+
+/* Two points of steps -1, 0, 1: eighths of them, and one more, or less where the bit is set. */
+static ALWAYS_INLINE uint8x16_t two_shifted(unsigned i0, unsigned i1, unsigned down0, unsigned down1) {
+    const uint8x16_t one = vcombine_u8(vdup_n_u8(down0 ? 15 : 17), vdup_n_u8(down1 ? 15 : 17));
+    return vaddq_u8(vshlq_n_u8(two_points(&iq1_grid, i0, i1), 3), one);
+}
+
+static ALWAYS_INLINE void unpack_iq1_s(const uint8_t *b, struct unit_neon *u) {
+    const uint16x8_t words = vreinterpretq_u16_u8(vld1q_u8(b + 34));
+#pragma GCC unroll 16
+    for (int v = 0; v < 16; v++) {
+        const unsigned word = load_u16(b + 34 + 2 * (v / 2)), high = word >> 6 * (v & 1), down = word & 0x8000;
+        u->q[v] = two_shifted(b[2 + 2 * v] | (high << 8 & 0x700), b[3 + 2 * v] | (high << 5 & 0x700), down, down);
+    }
+    odd_scales(vand_u8(vshrn_n_u16(vshrq_n_u16(words, 4), 8), vdup_n_u8(7)), vmulq_n_f32(half_to_all(b), 0.125f),
+               u->scale);
+}
+
+static ALWAYS_INLINE void unpack_iq1_m(const uint8_t *b, struct unit_neon *u) {
+    uint8_t scales[16];
+    unsigned half = 0;
+#pragma GCC unroll 16
+    for (int v = 0; v < 16; v++) {
+        const unsigned word = load_u16(b + 48 + 2 * (v / 4)), high = b[32 + v];
+        u->q[v] = two_shifted(b[2 * v] | (high << 8 & 0x700), b[2 * v + 1] | (high << 4 & 0x700), high & 8, high & 128);
+        scales[v] = word >> 3 * (v & 3) & 7;
+        if (v % 4 == 0) half |= word >> 12 << v;
+    }
+    const float32x4_t d = vdupq_n_f32(f32_from_f16((uint16_t)half) * 0.125f);
+    odd_scales(vld1_u8(scales), d, u->scale);
+    odd_scales(vld1_u8(scales + 8), d, u->scale + 2);
 }
 
 static ALWAYS_INLINE void unpack_mxfp4(const uint8_t *b, struct unit_neon *u) {

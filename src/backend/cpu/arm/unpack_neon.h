@@ -28,7 +28,9 @@ struct unit_neon {
     X(q4_k, 32, 0, true)        \
     X(q5_k, 32, 0, true)        \
     X(q6_k, 16, 32, false)      \
-    X(iq4_xs, 32, 128, false)
+    X(iq4_xs, 32, 128, false)   \
+    X(tq1_0, 32, 1, false)      \
+    X(tq2_0, 32, 1, false)
 
 /* The bits of `mask` of each byte, moved to the right, or to the left by a negative shift. */
 static ALWAYS_INLINE uint8x16_t bits(uint8x16_t v, int shift, int mask) {
@@ -171,6 +173,33 @@ static ALWAYS_INLINE void unpack_q2_k(const uint8_t *b, struct unit_neon *u) {
     scaled_bytes(vreinterpretq_s8_u8(bits(s, 0, 15)), half_to_all(b + 80), u->scale);
     scaled_bytes(vreinterpretq_s8_u8(bits(s, 4, 15)), vnegq_f32(half_to_all(b + 82)), u->min);
     pairs(b + 16, u->q);
+}
+
+static ALWAYS_INLINE void unpack_tq2_0(const uint8_t *b, struct unit_neon *u) {
+    pairs(b, u->q);
+    u->scale[0] = u->scale[1] = half_to_all(b + 64);
+}
+
+/* Digit t of base three of fractions in 256ths, times: 3^t. */
+static ALWAYS_INLINE uint8x16_t digits(uint8x16_t fractions, uint8x16_t times) {
+    const uint8x16_t f = vmulq_u8(fractions, times);
+    const uint8x16_t one = vcgtq_u8(f, vdupq_n_u8(85)), two = vcgtq_u8(f, vdupq_n_u8(170));
+    return vsubq_u8(vdupq_n_u8(0), vaddq_u8(one, two));
+}
+
+/* Five digits of 32 bytes, five of 16, four of 4. */
+static ALWAYS_INLINE void unpack_tq1_0(const uint8_t *b, struct unit_neon *u) {
+    const uint8x16_t f0 = vld1q_u8(b), f1 = vld1q_u8(b + 16), f2 = vld1q_u8(b + 32);
+    const uint32x4_t last = vdupq_n_u32(load_u32(b + 48)), powers = { 0x01010101, 0x03030303, 0x09090909, 0x1b1b1b1b };
+#pragma GCC unroll 5
+    for (int t = 0, power = 1; t < 5; t++, power *= 3) {
+        const uint8x16_t times = vdupq_n_u8((uint8_t)power);
+        u->q[2 * t] = digits(f0, times);
+        u->q[2 * t + 1] = digits(f1, times);
+        u->q[10 + t] = digits(f2, times);
+    }
+    u->q[15] = digits(vreinterpretq_u8_u32(last), vreinterpretq_u8_u32(powers));
+    u->scale[0] = u->scale[1] = half_to_all(b + 52);
 }
 
 static ALWAYS_INLINE void unpack_q3_k(const uint8_t *b, struct unit_neon *u) {

@@ -21,6 +21,8 @@ PANEL_KERNEL(q4_k, 32, 0, true)
 PANEL_KERNEL(q5_k, 32, 0, true)
 PANEL_KERNEL(q6_k, 16, 32, false)
 PANEL_KERNEL(iq4_xs, 32, 128, false)
+PANEL_KERNEL(tq1_0, 32, 1, false)
+PANEL_KERNEL(tq2_0, 32, 1, false)
 
 /* --- The tile: 8 of the 16 rows times up to 4 tokens, whose integer and float sums stay in registers. --- */
 

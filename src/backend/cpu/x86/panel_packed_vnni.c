@@ -188,7 +188,7 @@ static ALWAYS_INLINE void unpack16_q5_k(const struct stored *s, struct panel_uni
     put_k4_scales(s, out);
 }
 
-/* --- K types of 16 weights under a scale --- */
+/* --- Pairs of bits, K types of 16 weights under a scale --- */
 
 static ALWAYS_INLINE __m512 scales_of_bytes(__m128i bytes, __m512 d) {
     return _mm512_mul_ps(d, _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes)));
@@ -223,14 +223,29 @@ static ALWAYS_INLINE __m512i pairs_at(__m512i v, const int bit) {
     return _mm512_and_si512(_mm512_srli_epi16(v, bit), _mm512_set1_epi8(3));
 }
 
-static ALWAYS_INLINE void unpack16_q2_k(const struct stored *s, struct panel_unit *out) {
+/* 64 bytes of pairs, at byte `at` of the unit. */
+static ALWAYS_INLINE void put_pairs(const struct stored *s, size_t at, struct panel_unit *out) {
     __m512i v[16];
-    __m512 scales[16], mins[16];
-    load_columns(s, 16, v);
+    load_columns(s, at, v);
 #pragma GCC unroll 16
     for (int c = 0; c < 16; c++)
 #pragma GCC unroll 4
         for (int k = 0; k < 4; k++) put(out, 32 * (c / 8) + 8 * k + c % 8, pairs_at(v[c], 2 * k));
+}
+
+static ALWAYS_INLINE void unpack16_tq2_0(const struct stored *s, struct panel_unit *out) {
+    uint16_t halves[PANEL_ROWS];
+    put_pairs(s, 0, out);
+#pragma GCC unroll 16
+    for (int r = 0; r < PANEL_ROWS; r++) memcpy(&halves[r], s->row[r] + 64, 2);
+    const __m512 scale = _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)halves));
+#pragma GCC unroll 8
+    for (int g = 0; g < 8; g++) _mm512_store_ps(out->scale[g], scale);
+}
+
+static ALWAYS_INLINE void unpack16_q2_k(const struct stored *s, struct panel_unit *out) {
+    __m512 scales[16], mins[16];
+    put_pairs(s, 16, out);
 #pragma GCC unroll 16
     for (int r = 0; r < 16; r++) {
         const uint8_t *b = s->row[r];
@@ -280,6 +295,7 @@ static ALWAYS_INLINE void unpack16_q3_k(const struct stored *s, struct panel_uni
 PANEL_KERNEL(q4_0)
 PANEL_KERNEL(q4_1)
 PANEL_KERNEL(iq4_nl)
+PANEL_KERNEL(tq2_0)
 PANEL_KERNEL(q2_k)
 PANEL_KERNEL(q3_k)
 PANEL_KERNEL(q4_k)

@@ -4,10 +4,9 @@
  * given to the activations, so that no offset has to be taken off. Eight elements stand in two lanes; vectors are
  * arranged so that those two lanes belong to one sub-block in all of them, and the products of vectors are added in
  * dpbusd: in one sum where a sub-block has 32 elements, in two where it has 16. */
+#include "backend/cpu/x86/row_sums_avx512.h"
 #include "backend/cpu/x86/rows_loop.h"
 #include "backend/cpu/x86/unpack_grid_vnni.h"
-
-struct row_sums { __m512 a, b; };
 
 static ALWAYS_INLINE __m512i add_products(__m512i sum, const struct signed512 *w, const struct x_unit *x, int v) {
     __m512i q = _mm512_load_si512(x->q + 64 * v);
@@ -29,12 +28,6 @@ static ALWAYS_INLINE void multiply(const struct signed512 *w, const struct x_uni
         lanes = _mm512_permutexvar_ps(_mm512_add_epi32(twice, _mm512_set1_epi32(8)), scale);
         s->b = _mm512_fmadd_ps(_mm512_cvtepi32_ps(b), lanes, s->b);
     }
-}
-
-static ALWAYS_INLINE void row_clear(struct row_sums *s) { s->a = s->b = _mm512_setzero_ps(); }
-
-static ALWAYS_INLINE float row_total(const struct row_sums *s) {
-    return _mm512_reduce_add_ps(_mm512_add_ps(s->a, s->b));
 }
 
 static inline void arrange(struct x_unit *x, enum order o) {

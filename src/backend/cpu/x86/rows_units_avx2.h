@@ -150,6 +150,22 @@ static ALWAYS_INLINE void rows_unpack_q2_k(const uint8_t *b, struct unit256 *u) 
     split_pairs(b + 16, u);
 }
 
+static ALWAYS_INLINE void rows_unpack_tq2_0(const uint8_t *b, struct unit256 *u) {
+    split_pairs(b, u);
+    u->scale[0] = half_to_all(b + 64);
+}
+
+static ALWAYS_INLINE void rows_unpack_tq1_0(const uint8_t *b, struct unit256 *u) {
+    struct unit256 in_order;
+    unpack_tq1_0(b, &in_order);
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++) {
+        u->q[2 * j] = _mm256_permute2x128_si256(in_order.q[j], in_order.q[j + 4], 0x20);
+        u->q[2 * j + 1] = _mm256_permute2x128_si256(in_order.q[j], in_order.q[j + 4], 0x31);
+    }
+    u->scale[0] = in_order.scale[0];
+}
+
 /* Bit g of byte l of the first 32 is the third bit of element 32g + l. */
 static ALWAYS_INLINE void rows_unpack_q3_k(const uint8_t *b, struct unit256 *u) {
     const __m256i bits[2] = { bits_of_both(b), bits_of_both(b + 16) };

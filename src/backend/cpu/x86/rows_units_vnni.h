@@ -211,13 +211,22 @@ static ALWAYS_INLINE void rows_unpack_q6_k(const uint8_t *b, struct unit512 *u) 
 
 /* 64 bytes of pairs: byte l of either half has elements l, l + 32, l + 64, l + 96 from its low bits up. The second and
  * the fourth vector get 4 times the code. */
-static ALWAYS_INLINE void rows_unpack_q2_k(const uint8_t *b, struct unit512 *u) {
+static ALWAYS_INLINE void split_pairs(const uint8_t *b, struct unit512 *u) {
     const __m512i pair = _mm512_set1_epi8(3), next = _mm512_set1_epi8(12);
-    __m512i v = load512(b + 16), high = _mm512_srli_epi16(v, 4);
+    __m512i v = load512(b), high = _mm512_srli_epi16(v, 4);
     u->q[0] = _mm512_and_si512(v, pair);
     u->q[1] = _mm512_and_si512(v, next);
     u->q[2] = _mm512_and_si512(high, pair);
     u->q[3] = _mm512_and_si512(high, next);
+}
+
+static ALWAYS_INLINE void rows_unpack_tq2_0(const uint8_t *b, struct unit512 *u) {
+    split_pairs(b, u);
+    u->scale = half_to_all(b + 64);
+}
+
+static ALWAYS_INLINE void rows_unpack_q2_k(const uint8_t *b, struct unit512 *u) {
+    split_pairs(b + 16, u);
     __m128i bytes = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)b), _mm_setr_epi8(SUBS_OF_PAIRS));
     __m512i s = _mm512_cvtepu8_epi32(bytes);
     __m128 d = _mm_xor_ps(_mm_cvtph_ps(_mm_loadu_si32(b + 80)), _mm_setr_ps(0, -0.0f, 0, 0));

@@ -12,17 +12,9 @@
  * memory's speed; several rows at once halve it. */
 #include <immintrin.h>
 
+#include "backend/cpu/x86/row_sums_avx512.h"
 #include "backend/cpu/x86/rows_loop.h"
 #include "backend/cpu/x86/rows_units_vnni.h"
-
-/* The sums of one row and one token: two, so that additions need not wait for one another. */
-struct row_sums { __m512 a, b; };
-
-static ALWAYS_INLINE void row_clear(struct row_sums *s) { s->a = s->b = _mm512_setzero_ps(); }
-
-static ALWAYS_INLINE float row_total(const struct row_sums *s) {
-    return _mm512_reduce_add_ps(_mm512_add_ps(s->a, s->b));
-}
 
 static ALWAYS_INLINE __m512i x_codes(const struct x_unit *x, int v) { return _mm512_load_si512(x->q + 64 * v); }
 
@@ -114,28 +106,14 @@ static ALWAYS_INLINE void multiply_in_order(const struct unit512 *w, const struc
     }
 }
 
-/* --- Sub-blocks of 16 --- */
+/* --- Sub-blocks of 16, or of 32 as two of 16 that have one scale --- */
 
 struct order16 {
+    int offset;  /* of a type with sub-blocks of 32, 0 otherwise */
     bool has_min;
     bool pairs;  /* codes as Q2_K has them; otherwise in order */
     bool wide;   /* sums of eight products need more than 16 bits */
 };
-
-static ALWAYS_INLINE __m512i add_twos(__m512i sum, __m512i words) {
-    return _mm512_dpwssd_epi32(sum, words, _mm512_set1_epi16(1));
-}
-
-/* Lane 4i + j becomes the sum of quarter i of vector j. */
-static ALWAYS_INLINE __m512i sums_of_quarters(const __m512i p[4], __m512i sum, const bool wide) {
-    const __m512i zero = _mm512_setzero_si512();
-    __m512i a = add_twos(zero, _mm512_packs_epi32(p[0], p[1])), b = add_twos(zero, _mm512_packs_epi32(p[2], p[3]));
-    if (!wide) return add_twos(sum, _mm512_packs_epi32(a, b));
-    __m512 fa = _mm512_castsi512_ps(a), fb = _mm512_castsi512_ps(b);
-    __m512i even = _mm512_castps_si512(_mm512_shuffle_ps(fa, fb, _MM_SHUFFLE(2, 0, 2, 0)));
-    __m512i odd = _mm512_castps_si512(_mm512_shuffle_ps(fa, fb, _MM_SHUFFLE(3, 1, 3, 1)));
-    return _mm512_add_epi32(_mm512_add_epi32(even, odd), sum);
-}
 
 static ALWAYS_INLINE void multiply16(const struct unit512 *w, const struct x_unit *x, const struct order16 o,
                                      const unsigned n_tok, struct row_sums *sums) {
@@ -160,9 +138,9 @@ static ALWAYS_INLINE void arrange16(struct x_unit *x, const struct order16 o) {
     if (o.pairs) reorder(x, codes);
     for (int l = 0; l < 16; l++) {
         const int s = o.pairs ? of_pairs[l] : in_order[l], times = o.pairs && l & 1 ? 4 : 1;
-        x->scale[l] = old.scale[s] / (float)times;
+        x->scale[l] = old.scale[o.offset ? s / 2 : s] / (float)times;
         if (o.has_min) x->sum[l] = old.sum[s];
-        else x->corr[l] = old.corr[s] * times;
+        else x->corr[l] = (o.offset ? -o.offset * sum16(old.q + 16 * s) : old.corr[s]) * times;
     }
 }
 
@@ -189,6 +167,7 @@ ROWS32(q4_k, ORDER(.has_min = true, .odd_last = true), 16)
 ROWS32(q5_k, ORDER(.has_min = true, .odd_last = true), 2)
 ROWS16(q2_k, ORDER(.has_min = true, .pairs = true))
 ROWS16(q3_k, ORDER(.pairs = true))
+ROWS16(tq2_0, ORDER(.offset = 1, .pairs = true))
 ROWS16(q6_k, ORDER(.wide = true))
 
 static const struct int8_form q8_0_form = { 32, 128, false };

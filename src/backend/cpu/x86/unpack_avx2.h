@@ -8,6 +8,7 @@
 #include "backend/cpu/unit.h"
 #include "base/compiler.h"
 #include "base/num.h"
+#include "qtype/codec.h"
 
 struct unit256 {
     __m256i q[8];     /* 32 codes each */
@@ -140,6 +141,43 @@ static ALWAYS_INLINE void unpack_q2_k(const uint8_t *b, struct unit256 *u) {
     times(u->min, _mm256_xor_ps(half_to_all(b + 82), _mm256_set1_ps(-0.0f)));
     pairs(b + 16, u->q);
     pairs(b + 48, u->q + 4);
+}
+
+static ALWAYS_INLINE void unpack_tq2_0(const uint8_t *b, struct unit256 *u) {
+    pairs(b, u->q);
+    pairs(b + 32, u->q + 4);
+    u->scale[0] = half_to_all(b + 64);
+}
+
+/* The first digits of base three of 32 fractions, in 256ths. Comparisons are of signed bytes: 128 less. */
+static ALWAYS_INLINE __m256i first_digits(__m256i f) {
+    f = _mm256_xor_si256(f, _mm256_set1_epi8((char)0x80));
+    __m256i one = _mm256_cmpgt_epi8(f, _mm256_set1_epi8(85 - 128));
+    __m256i two = _mm256_cmpgt_epi8(f, _mm256_set1_epi8(170 - 128));
+    return _mm256_abs_epi8(_mm256_add_epi8(one, two));
+}
+
+static ALWAYS_INLINE __m256i three_times(__m256i f) { return _mm256_add_epi8(f, _mm256_add_epi8(f, f)); }
+
+/* Five digits of 32 bytes, five of 16, four of 4: 5, 2 1/2 and 1/2 vectors of elements. */
+static ALWAYS_INLINE void unpack_tq1_0(const uint8_t *b, struct unit256 *u) {
+    const __m256i powers = _mm256_setr_epi64x(0x0001000100010001, 0x0003000300030003, 0x0009000900090009,
+                                              0x001b001b001b001b);
+    __m256i f = load256(b), g = _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(b + 32))), h[5];
+#pragma GCC unroll 5
+    for (int t = 0; t < 5; t++) {
+        u->q[t] = first_digits(f);
+        h[t] = g;
+        f = three_times(f);
+        g = three_times(g);
+    }
+    __m256i l = _mm256_cvtepu8_epi16(_mm_set1_epi32((int)load_u32(b + 48)));
+    l = _mm256_and_si256(_mm256_mullo_epi16(l, powers), _mm256_set1_epi16(255));
+    __m128i last = _mm_packus_epi16(_mm256_castsi256_si128(l), _mm256_extracti128_si256(l, 1));
+    u->q[5] = first_digits(_mm256_permute2x128_si256(h[0], h[1], 0x20));
+    u->q[6] = first_digits(_mm256_permute2x128_si256(h[2], h[3], 0x20));
+    u->q[7] = first_digits(_mm256_inserti128_si256(h[4], last, 1));
+    u->scale[0] = half_to_all(b + 52);
 }
 
 /* `bit` in the bytes of v that have the bits of `which`. */

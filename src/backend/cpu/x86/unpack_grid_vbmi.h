@@ -2,16 +2,8 @@
 #define BACKEND_CPU_X86_UNPACK_GRID_VBMI_H
 /* Taking units of the types whose groups of four weights are points of a grid apart, with the byte permutations of
  * AVX512_VBMI: a grid's table, two bytes a point, is looked up 64 points at a time without leaving the registers. */
+#include "backend/cpu/x86/look_up_vbmi.h"
 #include "backend/cpu/x86/unpack_grid_vnni.h"
-
-/* Entries i of a table of 128 bytes; a byte's top bit does not count. */
-static ALWAYS_INLINE __m512i look_up(const uint8_t *table, __m512i i) {
-    return _mm512_permutex2var_epi8(_mm512_load_si512(table), i, _mm512_load_si512(table + 64));
-}
-
-static ALWAYS_INLINE __m512i look_up256(const uint8_t *table, __m512i i) {
-    return _mm512_mask_mov_epi8(look_up(table, i), _mm512_movepi8_mask(i), look_up(table + 128, i));
-}
 
 /* Entry i, or i + 256 where `high` is set. */
 static ALWAYS_INLINE __m512i look_up512(const uint8_t *table, __m512i i, __mmask64 high) {

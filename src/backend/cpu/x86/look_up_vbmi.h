@@ -1,0 +1,17 @@
+#ifndef BACKEND_CPU_X86_LOOK_UP_VBMI_H
+#define BACKEND_CPU_X86_LOOK_UP_VBMI_H
+/* Tables of bytes, aligned to 64, looked up 64 times at once. */
+#include <immintrin.h>
+#include <stdint.h>
+
+#include "base/compiler.h"
+
+/* Entries i of a table of 128 bytes; a byte's top bit does not count. */
+static ALWAYS_INLINE __m512i look_up(const uint8_t *table, __m512i i) {
+    return _mm512_permutex2var_epi8(_mm512_load_si512(table), i, _mm512_load_si512(table + 64));
+}
+
+static ALWAYS_INLINE __m512i look_up256(const uint8_t *table, __m512i i) {
+    return _mm512_mask_mov_epi8(look_up(table, i), _mm512_movepi8_mask(i), look_up(table + 128, i));
+}
+#endif

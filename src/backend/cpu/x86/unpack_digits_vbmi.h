@@ -1,0 +1,33 @@
+#ifndef BACKEND_CPU_X86_UNPACK_DIGITS_VBMI_H
+#define BACKEND_CPU_X86_UNPACK_DIGITS_VBMI_H
+/* Taking units of TQ1_0 apart, whose bytes are five digits of base three: the digits of a byte are looked up, the
+ * first four of them as pairs of bits. Digit t of the first 32 bytes is sub-block t, of the next 16 sub-block 10 + t of
+ * 16; the last four bytes have the last 16 elements. */
+#include "backend/cpu/x86/look_up_vbmi.h"
+#include "backend/cpu/x86/unpack_vnni.h"
+
+struct digits512 {
+    __m512i four;   /* pairs of bits t: digit t of byte 16i + j; the last quarter has the last four bytes four times */
+    __m512i fifth;  /* digit 4; in the last quarter the last 16 elements */
+};
+
+/* decode_tq1_0 says how a byte has its digits. */
+#define DIGIT(b, power) (((b) * (power) & 255) * 3 >> 8)
+#define FOUR_DIGITS(b) (DIGIT(b, 1) | DIGIT(b, 3) << 2 | DIGIT(b, 9) << 4 | DIGIT(b, 27) << 6)
+#define FIFTH_DIGIT(b) DIGIT(b, 81)
+#define OF_4(of, b) of(b), of((b) + 1), of((b) + 2), of((b) + 3)
+#define OF_16(of, b) OF_4(of, b), OF_4(of, (b) + 4), OF_4(of, (b) + 8), OF_4(of, (b) + 12)
+#define OF_64(of, b) OF_16(of, b), OF_16(of, (b) + 16), OF_16(of, (b) + 32), OF_16(of, (b) + 48)
+#define OF_BYTES(of) { OF_64(of, 0), OF_64(of, 64), OF_64(of, 128), OF_64(of, 192) }
+
+static ALWAYS_INLINE void take_digits(const uint8_t *b, struct digits512 *u) {
+    static const uint8_t four[256] ALIGNED(64) = OF_BYTES(FOUR_DIGITS), fifth[256] ALIGNED(64) = OF_BYTES(FIFTH_DIGIT);
+    int32_t last;
+    memcpy(&last, b + 48, 4);
+    __m512i bytes = _mm512_mask_set1_epi32(_mm512_maskz_loadu_epi32(0x0fff, b), 0xf000, last);
+    u->four = look_up256(four, bytes);
+    __m512i moved = _mm512_srlv_epi32(u->four, _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 4, 6));
+    moved = _mm512_and_si512(moved, _mm512_set1_epi8(3));
+    u->fifth = _mm512_mask_mov_epi32(look_up256(fifth, bytes), 0xf000, moved);
+}
+#endif
