@@ -1,5 +1,5 @@
-/* iq_grids FILE: prints C source with the grids of qtype/iq_grids.txt as `const struct iq_grid NAME_grid` and, for
- * those of four elements, `const uint8_t NAME_places[2][]` (qtype/codec.h). Runs while the project is built. */
+/* iq_grids FILE: prints C source with the grids of qtype/iq_grids.txt as `const struct iq_grid NAME_grid` and
+ * `const uint8_t NAME_places[2][]` (qtype/codec.h). Runs while the project is built. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,13 +61,20 @@ static void print_grid(const struct grid *g) {
     printf("%s_points, %s_low, %s_first };\n\n", g->name, g->name, g->name);
 }
 
+/* A point's places in 16 bits, its lower half in the first byte. */
 static void print_places(const struct grid *g) {
+    const unsigned half = g->len / 2, bits = 8 / half;
     printf("_Alignas(64) const uint8_t %s_places[2][%u] = {\n", g->name, g->n_points);
-    for (unsigned pair = 0, part = 1; pair < 2; pair++, part *= g->n_levels * g->n_levels) {
+    for (unsigned h = 0, part = 1; h < 2; h++) {
         printf("{ ");
-        for (unsigned c = 0; c < g->n_codes; c++)
-            if (g->has[c]) printf("%u,", c / part % g->n_levels | c / part / g->n_levels % g->n_levels << 4);
+        for (unsigned c = 0; c < g->n_codes; c++) {
+            unsigned places = 0;
+            for (unsigned i = 0, rest = c / part; i < half; i++, rest /= g->n_levels)
+                places |= rest % g->n_levels << bits * i;
+            if (g->has[c]) printf("%u,", places);
+        }
         printf(" },\n");
+        for (unsigned i = 0; i < half; i++) part *= g->n_levels;
     }
     printf("};\n\n");
 }
@@ -83,7 +90,7 @@ int main(int argc, char **argv) {
         if (strncmp(line, "grid ", 5)) continue;
         if (parse_head(line, &g) || parse_bitmap(f, &g)) return 1;
         print_grid(&g);
-        if (g.len == 4) print_places(&g);
+        print_places(&g);
     }
     fclose(f);
     return fflush(stdout) || ferror(stdout);

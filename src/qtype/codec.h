@@ -63,8 +63,9 @@ struct iq_grid {
     const uint16_t *first;                 /* (n_halves + 1) */
 };
 extern const struct iq_grid iq1_grid, iq2_xxs_grid, iq2_xs_grid, iq2_s_grid, iq3_xxs_grid, iq3_s_grid;
-/* Places in `level` of the four elements of each point, four bits each: those of elements 0 and 1, then of 2 and 3.
- * Aligned to 64 bytes. */
+/* Places in `level` of the elements of each point, 16 bits together: first those of the lower half of all points, two
+ * of four bits or four of two bits in a byte, then of the upper half. Aligned to 64 bytes. */
+extern const uint8_t iq2_xxs_places[2][256], iq2_xs_places[2][512], iq2_s_places[2][1024];
 extern const uint8_t iq3_xxs_places[2][256], iq3_s_places[2][512];
 
 /* Seven stored signs to eight: the last makes the number of minus signs even. */
