@@ -226,12 +226,12 @@ static void check_token_alone(const struct body *b, bool lanes, const struct row
 static void check_product(const struct body *b, bool lanes) {
     rows_fn *f = (rows_fn *)b->fn;
     bool is_float = qtype_is_float(b->type);
-    const unsigned most_tokens = is_float ? ROWS_F32_TOKENS : ROWS_TOKENS;
+    const unsigned most_tokens = is_float ? ROWS_F32_TOKENS : lanes ? LANES_TOKENS : ROWS_TOKENS;
     static uint8_t blocks[ROWS_MAX * ROWS_N * 4 + 1];
-    static float xf[ROWS_TOKENS * (ROWS_N + 3) + 1], row[ROWS_N];
-    static struct x_unit x8[ROWS_TOKENS * 5], arranged[ROWS_TOKENS * 5];
-    float out[ROWS_TOKENS * 16];
-    for (unsigned rep = 0; rep < 72; rep++) {
+    static float xf[LANES_TOKENS * (ROWS_N + 3) + 1], row[ROWS_N];
+    static struct x_unit x8[LANES_TOKENS * 5], arranged[LANES_TOKENS * 5];
+    float out[LANES_TOKENS * 16];
+    for (unsigned rep = 0; rep < 96; rep++) {
         size_t n = random_length(b->type, ROWS_N), n_units = div_up(n, UNIT), n_rows = 1 + rep % ROWS_MAX;
         unsigned n_tok = 1 + rep % most_tokens;
         uint64_t row_bytes = 0;
@@ -253,7 +253,7 @@ static void check_product(const struct body *b, bool lanes) {
         for (size_t i = 0; i < ARRAY_LEN(out); i++) out[i] = 77;
         f(&j);
         for (unsigned t = 0; !is_float && t < n_tok; t++) check_token_alone(b, lanes, &j, x8, t, out);
-        for (unsigned t = 0; t < ROWS_TOKENS; t++)
+        for (unsigned t = 0; t < LANES_TOKENS; t++)
             for (size_t r = 0; r < 16; r++) {
                 double want = 0, magnitude = 0, got = out[t * 16 + r];
                 if (t >= n_tok || r >= n_rows) {

@@ -72,7 +72,7 @@ static void product_check(const struct product *p, bool int8) {
 }
 
 static void check_product(const struct kern *k, enum qtype type, bool exact) {
-    static const size_t tokens[] = { 1, 2, 3, 4, 5, 8, 9, 13, 31 };
+    static const size_t tokens[] = { 1, 2, 3, 4, 5, 8, 9, 13, 16, 31 };
     size_t block = qtype_info(type)->block_weights;
     for (size_t i = 0; i < ARRAY_LEN(tokens); i++) {
         struct product p;

@@ -86,6 +86,7 @@ static void every_type_multiplies(void **state) {
         { 0, 1, 3, 2, 1, 1, SPREAD, true, false, 0, 0, 0, 0 },  { 0, 2, 17, 5, 2, 3, SPREAD, true, true, 0, 0, 0, 0 },
         { 0, 1, 40, 4, 2, 17, SPREAD, false, true, 0, 0, 0, 0 }, { 0, 1, 5, 2, 1, 27, ONE, false, false, 0, 0, 0, 0 },
         { 0, 2, 18, 3, 3, 17, EACH, false, true, 0, 0, 0, 0 },
+        { 0, 2, 21, 4, 2, 8, SPREAD, true, false, 0, 0, 0, 0 },
     };
     size_t n_types;
     const enum qtype *types = qtype_all(&n_types);

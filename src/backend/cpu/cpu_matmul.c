@@ -18,12 +18,16 @@ enum {
     PIECE_MIN_BYTES = 1 << 16, PIECE_MAX_BYTES = 1 << 17, PIECES = 32,
     CHUNK_UNITS = 16,      /* units of a panel that are unpacked at once: 96 KiB, beside the tile in a 512 KiB cache */
     CHUNK_F32 = 512,       /* inner length of a float panel: 64 KiB */
-    LANES_FROM = 3, LANES_TO = 8, /* tokens for which lanes kernels are faster than rows and tiles: docs/kernels.md */
     EDGE_ROWS = 256,       /* results of a rows kernel that wait beside the matrix for their places */
 };
 
 bool cpu_matmul_is_int8(const struct kern *k, enum qtype type) {
     return int8_form(type)->sub && k->rows[type] && k->panel[type];
+}
+
+enum matmul_way cpu_matmul_way(const struct kern *k, enum qtype type, size_t n_tok) {
+    if (n_tok <= k->few_tokens[type]) return BY_ROWS;
+    return n_tok <= k->several_tokens[type] ? BY_LANES : BY_PANELS;
 }
 
 size_t cpu_matmul_int8_slot(void) { return CHUNK_UNITS * sizeof(struct panel_unit); }
@@ -37,7 +41,7 @@ size_t cpu_matmul_scratch(enum qtype type, size_t n_in, size_t n_tok, unsigned n
     size_t as_float = tokens * n_in * sizeof(float) + n_threads * cpu_matmul_float_slot(n_in);
     if (exact || !int8_form(type)->sub) return as_float;
     const size_t unit = units_of(n_in) * sizeof(struct x_unit);
-    const size_t few = MATMUL_GROUP * round_up(min_u64(n_tok, ROWS_TOKENS), LANES_TURN) * unit;
+    const size_t few = MATMUL_GROUP * round_up(min_u64(n_tok, LANES_TOKENS), LANES_TURN) * unit;
     return max_u64(max_u64(as_float, few), n_tok * unit + n_threads * cpu_matmul_int8_slot());
 }
 
@@ -80,7 +84,7 @@ static void run_rows(const struct matmul *m, rows_fn *kernel, struct rows_job *j
         kernel(j);
         return;
     }
-    float edge[ROWS_TOKENS * EDGE_ROWS];
+    float edge[LANES_TOKENS * EDGE_ROWS]; /* rows kernels take fewer */
     struct rows_job part = *j;
     part.out = edge;
     part.out_stride = EDGE_ROWS;
@@ -96,14 +100,14 @@ void cpu_matmul_rows(void *arg, size_t begin, size_t end, unsigned thread) {
     const struct matmul_run *a = arg;
     const struct matmul *m = a->m;
     (void)thread;
-    const size_t at_once = a->x8 ? ROWS_TOKENS : ROWS_F32_TOKENS;
+    const size_t at_once = !a->x8 ? ROWS_F32_TOKENS : a->way == BY_LANES ? LANES_TOKENS : ROWS_TOKENS;
     for (size_t t = 0; t < m->n_tok; t += at_once) {
         struct rows_job j = {
             .w = weight_row(m, begin), .row_bytes = m->row_bytes, .n_rows = end - begin, .n_in = m->n_in,
             .x = a->x8 ? (const void *)(a->x8 + t * a->n_units) : m->x + t * m->x_stride, .x_stride = m->x_stride,
             .n_tok = (unsigned)min_u64(m->n_tok - t, at_once),
         };
-        run_rows(m, a->lanes ? a->k->lanes[m->type] : a->k->rows[m->type], &j, t, begin);
+        run_rows(m, a->way == BY_LANES ? a->k->lanes[m->type] : a->k->rows[m->type], &j, t, begin);
     }
     add_bias(m, begin, end);
 }
@@ -130,7 +134,7 @@ void cpu_matmul_decoded_rows(void *arg, size_t begin, size_t end, unsigned threa
 void cpu_matmul_round(void *arg, size_t begin, size_t end, unsigned thread) {
     const struct matmul_run *a = arg;
     const struct matmul *m = a->m;
-    arrange_fn *arrange = m->n_tok <= a->k->few_tokens[m->type] ? a->k->arrange[m->type] : NULL;
+    arrange_fn *arrange = a->way == BY_ROWS ? a->k->arrange[m->type] : NULL;
     (void)thread;
     for (size_t t = begin; t < end; t++) {
         size_t first = t / TILE_TOKENS * TILE_TOKENS, width = min_u64(m->n_tok - first, TILE_TOKENS);
@@ -142,8 +146,7 @@ void cpu_matmul_round(void *arg, size_t begin, size_t end, unsigned thread) {
     }
 }
 
-/* Units `begin` to `end` of all tokens, for lanes kernels. */
-static void turn_body(void *arg, size_t begin, size_t end, unsigned thread) {
+void cpu_matmul_turn(void *arg, size_t begin, size_t end, unsigned thread) {
     const struct matmul_run *a = arg;
     const struct matmul *m = a->m;
     (void)thread;
@@ -274,20 +277,12 @@ static void few_body(void *arg, size_t begin, size_t end, unsigned thread) {
     }
 }
 
-static bool takes_lanes(const struct kern *k, const struct matmul *m) {
-    return k->lanes[m->type] && m->n_tok >= LANES_FROM && m->n_tok <= LANES_TO;
-}
-
-static bool is_few(const struct kern *k, const struct matmul *m) {
-    return takes_lanes(k, m) || m->n_tok <= k->few_tokens[m->type];
-}
-
 /* Whether both kernels want their activations alike. */
 static bool same_x(const struct matmul_run *a, const struct matmul_run *b) {
     const struct kern *k = a->k;
     const enum qtype s = a->m->type, t = b->m->type;
-    return !memcmp(a->form, b->form, sizeof *a->form) && a->lanes == b->lanes &&
-           (a->lanes ? k->turn[s] == k->turn[t] : k->arrange[s] == k->arrange[t]);
+    return !memcmp(a->form, b->form, sizeof *a->form) && a->way == b->way &&
+           (a->way == BY_LANES ? k->turn[s] == k->turn[t] : k->arrange[s] == k->arrange[t]);
 }
 
 /* The activations of product i: those of one before it, or rounded to scratch, which is moved on. */
@@ -298,13 +293,14 @@ static void prepare_few(struct few *f, size_t i, struct pool *pool, struct x_uni
     if (a->x8) return;
     a->x8 = *scratch;
     *scratch += round_up(a->m->n_tok, LANES_TURN) * a->n_units;
-    if (a->lanes) pool_run(pool, a->n_units, 1, turn_body, a);
+    if (a->way == BY_LANES) pool_run(pool, a->n_units, 1, cpu_matmul_turn, a);
     else cpu_matmul_round(a, 0, a->m->n_tok, 0);
 }
 
 static struct matmul_run run_of(const struct kern *k, const struct matmul *m) {
     struct matmul_run a = {
         .k = k, .m = m, .form = int8_form(m->type), .info = qtype_info(m->type), .n_units = units_of(m->n_in),
+        .way = cpu_matmul_way(k, m->type, m->n_tok),
     };
     assert(a.info && m->n_in % a.info->block_weights == 0);
     return a;
@@ -315,7 +311,6 @@ static void run_few(const struct kern *k, struct pool *pool, const struct matmul
     struct x_unit *x = scratch;
     for (size_t i = 0; i < n; i++) {
         f.one[i] = run_of(k, &m[i]);
-        f.one[i].lanes = takes_lanes(k, &m[i]);
         f.grain[i] = cpu_matmul_grain(&m[i]);
         f.first[i + 1] = f.first[i] + div_up(m[i].n_out, f.grain[i]);
         prepare_few(&f, i, pool, &x);
@@ -348,6 +343,10 @@ static void run_float(struct matmul_run *a, struct pool *pool, uint8_t *scratch)
 
 static bool takes_int8(const struct kern *k, const struct matmul *m, bool exact) {
     return !exact && cpu_matmul_is_int8(k, m->type);
+}
+
+static bool is_few(const struct kern *k, const struct matmul *m) {
+    return cpu_matmul_way(k, m->type, m->n_tok) != BY_PANELS;
 }
 
 void cpu_matmul(const struct kern *k, struct pool *pool, const struct matmul *m, size_t n, void *scratch, bool exact) {

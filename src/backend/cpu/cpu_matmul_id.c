@@ -9,9 +9,9 @@
 
 enum { GATHER = 256 }; /* numbers of each token of a tile that are gathered at once */
 
-/* The slots that one matrix is multiplied with: n from `begin` on in the order of the matrices; tile: how many tiles of
- * TILE_TOKENS come before them. */
-struct group { uint32_t matrix, begin, n, tile; };
+/* The slots that one matrix is multiplied with: n from `begin` on in the order of the matrices; tile, x: how many tiles
+ * to prepare come before theirs, and how many rounded tokens. */
+struct group { uint32_t matrix, begin, n, tile, x; };
 
 /* Where things lie in the scratch, in bytes; slots are those of the threads. */
 struct id_layout { uint64_t order, groups, x, slots, all; };
@@ -32,7 +32,8 @@ static uint64_t id_layout(const struct matmul_id *m, bool int8, unsigned n_threa
     const uint64_t n_in = m->each.n_in, groups = min_u64(m->n_mat, m->n_slot);
     const uint64_t most_tiles = m->n_slot / TILE_TOKENS + groups;
     uint64_t x_bytes;
-    bool fits = int8 ? mul_u64(m->n_slot, units_of(n_in) * sizeof(struct x_unit), &x_bytes)
+    const uint64_t filled = m->n_slot + (LANES_TURN - 1) * groups; /* as lanes kernels want each matrix's slots */
+    bool fits = int8 ? mul_u64(filled, units_of(n_in) * sizeof(struct x_unit), &x_bytes)
                      : mul_u64(most_tiles * TILE_TOKENS, n_in * sizeof(float), &x_bytes);
     if (!fits || x_bytes > INT64_MAX || m->n_slot > INT32_MAX || m->n_mat > INT32_MAX) return UINT64_MAX;
     l->order = 0;
@@ -54,19 +55,31 @@ static size_t matrix_of(const struct matmul_id *m, size_t slot) {
     return m->ids ? (size_t)m->ids[slot] : slot % m->n_mat;
 }
 
+static enum matmul_way way_of(const struct id_run *a, size_t n) {
+    if (a->int8) return cpu_matmul_way(a->one.k, a->m->each.type, n);
+    return n <= FEW_TOKENS_FLOAT ? BY_ROWS : BY_PANELS;
+}
+
+/* Tiles of a group of n slots that are prepared apart; for lanes all of it is one. */
+static size_t n_tiles(const struct id_run *a, size_t n) {
+    return way_of(a, n) == BY_LANES ? 1 : div_up(n, TILE_TOKENS);
+}
+
 /* Sorts the slots by matrix, slots of one matrix in their order, and lists the matrices that have any. */
 static void group_slots(struct id_run *a) {
     const struct matmul_id *m = a->m;
     uint32_t *next = a->order + m->n_slot; /* (n_mat): how many name each, then where the next of them goes */
-    uint32_t begin = 0, tile = 0;
+    struct group g = { 0 };
     memset(next, 0, m->n_mat * sizeof *next);
     for (size_t i = 0; i < m->n_slot; i++) next[matrix_of(m, i)]++;
     for (size_t i = 0; i < m->n_mat; i++) {
-        const uint32_t n = next[i];
-        next[i] = begin;
-        if (n) a->groups[a->n_groups++] = (struct group){ (uint32_t)i, begin, n, tile };
-        begin += n;
-        tile += (uint32_t)div_up(n, TILE_TOKENS);
+        g.matrix = (uint32_t)i;
+        g.n = next[i];
+        next[i] = g.begin;
+        if (g.n) a->groups[a->n_groups++] = g;
+        g.begin += g.n;
+        g.tile += (uint32_t)n_tiles(a, g.n);
+        g.x += (uint32_t)round_up(g.n, way_of(a, g.n) == BY_LANES ? LANES_TURN : 1);
     }
     for (size_t i = 0; i < m->n_slot; i++) a->order[next[matrix_of(m, i)]++] = (uint32_t)i;
 }
@@ -85,13 +98,10 @@ static struct matmul product_of(const struct id_run *a, const struct group *g) {
 static struct matmul_run run_of(const struct id_run *a, const struct group *g, const struct matmul *m) {
     struct matmul_run one = a->one;
     one.m = m;
-    if (a->int8) one.x8 += g->begin * one.n_units;
+    one.way = way_of(a, g->n);
+    if (a->int8) one.x8 += g->x * one.n_units;
     else one.xf += g->tile * TILE_TOKENS * m->n_in;
     return one;
-}
-
-static bool is_few(const struct id_run *a, const struct group *g) {
-    return g->n <= (a->int8 ? a->one.k->few_tokens[a->m->each.type] : FEW_TOKENS_FLOAT);
 }
 
 /* Brings tile `tile` of a group of floats into one place: rows behind each other for the rows kernels, else packed. */
@@ -121,7 +131,7 @@ static const struct group *group_of_tile(const struct id_run *a, size_t tile) {
     return &a->groups[low];
 }
 
-/* Tiles of all groups: rounded or gathered. */
+/* Tiles of all groups: rounded, turned or gathered. */
 static void id_prepare(void *arg, size_t begin, size_t end, unsigned thread) {
     const struct id_run *a = arg;
     for (size_t i = begin; i < end; i++) {
@@ -129,8 +139,9 @@ static void id_prepare(void *arg, size_t begin, size_t end, unsigned thread) {
         const struct matmul m = product_of(a, g);
         struct matmul_run one = run_of(a, g, &m);
         const size_t tile = i - g->tile, t = tile * TILE_TOKENS;
-        if (a->int8) cpu_matmul_round(&one, t, min_u64(t + TILE_TOKENS, m.n_tok), thread);
-        else gather_tile(&one, tile, is_few(a, g));
+        if (!a->int8) gather_tile(&one, tile, one.way == BY_ROWS);
+        else if (one.way == BY_LANES) cpu_matmul_turn(&one, 0, one.n_units, thread);
+        else cpu_matmul_round(&one, t, min_u64(t + TILE_TOKENS, m.n_tok), thread);
     }
 }
 
@@ -142,7 +153,7 @@ static void id_multiply(void *arg, size_t begin, size_t end, unsigned thread) {
         const size_t first = i % a->pieces * a->grain, last = min_u64(first + a->grain, a->m->each.n_out);
         struct matmul m = product_of(a, g);
         struct matmul_run one = run_of(a, g, &m);
-        if (is_few(a, g)) {
+        if (one.way != BY_PANELS) {
             if (!a->int8) m.x = one.xf, m.x_stride = m.n_in;
             (a->int8 || qtype_is_float(m.type) ? cpu_matmul_rows : cpu_matmul_decoded_rows)(&one, first, last, thread);
             continue;
@@ -172,6 +183,6 @@ void cpu_matmul_id(const struct kern *k, struct pool *pool, const struct matmul_
     a.grain = round_up(cpu_matmul_grain(each), F32_ROWS);
     a.pieces = div_up(each->n_out, a.grain);
     const struct group *last = &a.groups[a.n_groups - 1];
-    pool_run(pool, last->tile + div_up(last->n, TILE_TOKENS), 1, id_prepare, &a);
+    pool_run(pool, last->tile + n_tiles(&a, last->n), 1, id_prepare, &a);
     pool_run(pool, a.n_groups * a.pieces, 1, id_multiply, &a);
 }

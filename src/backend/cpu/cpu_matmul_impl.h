@@ -6,13 +6,17 @@
 
 enum { FEW_TOKENS_FLOAT = 8 }; /* up to here rows of weights are multiplied as they come, beyond in panels */
 
+/* Which kernels a product in int8 takes, by its tokens. */
+enum matmul_way { BY_ROWS, BY_LANES, BY_PANELS };
+enum matmul_way cpu_matmul_way(const struct kern *k, enum qtype type, size_t n_tok);
+
 /* A product at work: what the loops share. */
 struct matmul_run {
     const struct kern *k;
     const struct matmul *m;
     const struct int8_form *form;
     const struct qtype_info *info;
-    bool lanes;            /* instead of rows kernels */
+    enum matmul_way way;   /* in int8 */
     size_t n_units;        /* of a row */
     struct x_unit *x8;     /* tiles of [n_units][tokens of the tile] */
     float *xf;             /* tiles of [n_in][TILE_TOKENS] */
@@ -38,9 +42,10 @@ size_t cpu_matmul_float_slot(size_t n_in);
 size_t cpu_matmul_grain(const struct matmul *m);
 
 /* The loops, for pool_run with a struct matmul_run. cpu_matmul_round rounds tokens begin .. end - 1 to their places in
- * x8. The others make the results of rows begin .. end - 1, bias included. */
-pool_body cpu_matmul_round;
-/* Few tokens: x8 holds one tile of all of them, or is NULL and the floats are read in place. */
+ * x8, cpu_matmul_turn units begin .. end - 1 of all tokens for lanes kernels, whose tokens are filled up to a multiple
+ * of LANES_TURN. The others make the results of rows begin .. end - 1, bias included. */
+pool_body cpu_matmul_round, cpu_matmul_turn;
+/* By rows or by lanes: x8 holds one tile of all tokens, or is NULL and the floats are read in place. */
 pool_body cpu_matmul_rows;
 /* The same in float for types whose rows are decoded first. */
 pool_body cpu_matmul_decoded_rows;

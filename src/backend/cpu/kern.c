@@ -31,7 +31,10 @@ void kern_init(struct kern *k, unsigned features) {
 #include "backend/cpu/kernels.def"
 #undef KERNEL
 #undef KERNEL_OF
-    /* Measured (docs/kernels.md): arranged activations make rows cheaper, VNNI makes tiles cheaper still. */
-    const uint8_t arranged = features & CPU_VNNI ? 4 : ROWS_TOKENS, others = 3;
-    for (uint32_t id = 0; id < QTYPE_ID_LIMIT; id++) k->few_tokens[id] = k->arrange[id] ? arranged : others;
+    /* Measured (docs/kernels.md). */
+    const uint8_t arranged = features & CPU_VNNI ? 4 : ROWS_TOKENS;
+    for (uint32_t id = 0; id < QTYPE_ID_LIMIT; id++) {
+        k->few_tokens[id] = k->lanes[id] ? 2 : k->arrange[id] ? arranged : 3;
+        k->several_tokens[id] = k->lanes[id] ? 8 : 0;
+    }
 }

@@ -19,7 +19,7 @@ enum {
     PANEL_ROWS = 16,   /* rows of weights in an int8 panel */
     TILE_TOKENS = 12,  /* tokens that a tile kernel takes at most */
     ROWS_TOKENS = 12,  /* tokens that a rows kernel takes at most */
-    LANES_TOKENS = 12, /* tokens that a lanes kernel takes at most */
+    LANES_TOKENS = 16, /* tokens that a lanes kernel takes at most */
     LANES_TURN = 4,    /* its tokens are filled up to a multiple of this */
     ROWS_F32_TOKENS = 4, /* the same of the float types */
     F32_ROWS = 32,     /* rows of weights in a float panel */
@@ -184,7 +184,8 @@ struct kern {
     tile_fn *tile16, *tile32;            /* by the form's sub */
     read_sum_fn *read_sum;
     spin_fn *spin_int8, *spin_f32;
-    uint8_t few_tokens[QTYPE_ID_LIMIT];  /* up to here rows are faster than panels and tiles; at most ROWS_TOKENS */
+    uint8_t few_tokens[QTYPE_ID_LIMIT];  /* up to here rows are the fastest way; at most ROWS_TOKENS */
+    uint8_t several_tokens[QTYPE_ID_LIMIT]; /* and up to here lanes; at most LANES_TOKENS, 0 where a type has none */
     rows_fn *rows[QTYPE_ID_LIMIT];       /* NULL where a type has none; F32, F16, BF16 take float activations */
     arrange_fn *arrange[QTYPE_ID_LIMIT]; /* of the chosen rows kernel; NULL: nothing to do */
     lanes_fn *lanes[QTYPE_ID_LIMIT];     /* NULL where a type has none, and likewise the next */

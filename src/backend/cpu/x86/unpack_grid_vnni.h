@@ -16,6 +16,15 @@ struct signed512 {
     __m512 scale;        /* as that of struct unit512 */
 };
 
+/* Magnitudes are added to the offset or taken off it. */
+static ALWAYS_INLINE void signed_to_unit(const struct signed512 *s, int offset, struct unit512 *u) {
+    const __m512i o = _mm512_set1_epi8((char)offset);
+    u->scale = s->scale;
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; v++)
+        u->q[v] = _mm512_mask_sub_epi8(_mm512_add_epi8(o, s->q[v]), s->minus[v], o, s->q[v]);
+}
+
 /* Which eight elements stand at place s of vector v. */
 enum order {
     IN_ORDER,
@@ -182,11 +191,11 @@ static ALWAYS_INLINE __m512 mxfp4_scales(const uint8_t *b) {
     return _mm512_castps256_ps512(_mm256_castsi256_ps(s));
 }
 
-/* Four blocks, two apart. */
-static ALWAYS_INLINE __m512i every_other(const uint8_t *b) {
+/* 16 bytes at p, p + step, ... */
+static ALWAYS_INLINE __m512i four_blocks(const uint8_t *p, size_t step) {
     __m128i n[4];
 #pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) n[i] = _mm_loadu_si128((const __m128i *)(b + 34 * i + 1));
+    for (size_t i = 0; i < 4; i++) n[i] = _mm_loadu_si128((const __m128i *)(p + step * i));
     __m256i low = _mm256_inserti128_si256(_mm256_castsi128_si256(n[0]), n[1], 1);
     __m256i high = _mm256_inserti128_si256(_mm256_castsi128_si256(n[2]), n[3], 1);
     return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
@@ -196,7 +205,7 @@ static ALWAYS_INLINE __m512i every_other(const uint8_t *b) {
 static ALWAYS_INLINE void take_mxfp4(const uint8_t *b, enum order o, struct signed512 *u) {
     const __m512i magnitudes =
         _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, 0, 1, 2, 3, 4, 6, 8, 12));
-    __m512i n[4], even = every_other(b), odd = every_other(b + 17), low = _mm512_set1_epi8(15);
+    __m512i n[4], even = four_blocks(b + 1, 34), odd = four_blocks(b + 18, 34), low = _mm512_set1_epi8(15);
     __m512i first = _mm512_unpacklo_epi64(even, odd), second = _mm512_unpackhi_epi64(even, odd);
     n[0] = _mm512_and_si512(first, low);
     n[1] = _mm512_and_si512(second, low);

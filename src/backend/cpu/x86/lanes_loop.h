@@ -1,0 +1,140 @@
+#ifndef BACKEND_CPU_X86_LANES_LOOP_H
+#define BACKEND_CPU_X86_LANES_LOOP_H
+/* What the lanes kernels of all registers share: the order of activations and the loop over rows and units.
+ *
+ * A unit is 64 fours of elements, taken from two places A and B of it by turns: pairs of sub-blocks, or of halves of
+ * one, p; the fours of one as steps i; A or B. Four rows at a time share each load of activations. A token's sums are
+ * made in the same order whether it is one of 8 or of 4. */
+#include "backend/cpu/kern.h"
+#include "backend/cpu/unit.h"
+#include "backend/cpu/x86/fetch.h"
+
+enum { LANES_ROWS = 4 };
+
+struct lanes_order {
+    struct int8_form form;
+    /* By the bits of 2 * (steps * p + i) + (0: A, 1: B), from low to high: how many fours of the unit one means, and
+     * what it multiplies the code with, 0 for 1. */
+    uint8_t fours[6], times[6];
+    bool one_sub;  /* A and B are in one sub-block of 32 */
+    bool apart;    /* of 8 tokens A and B are vectors of their own; otherwise a token's are neighbours */
+};
+
+static ALWAYS_INLINE unsigned lanes_steps(const struct lanes_order *order) {
+    return order->one_sub ? 4 : order->form.sub / 4;
+}
+
+/* The activations of n tokens, 4 or 8, in the room of their units: each of the three for all tokens. */
+struct lanes_x { int8_t *q; float *scale, *sum; };
+
+static ALWAYS_INLINE struct lanes_x lanes_x(struct x_unit *x, const unsigned n) {
+    int8_t *q = (int8_t *)x;
+    float *scale = (float *)(void *)(q + n * UNIT);
+    return (struct lanes_x){ q, scale, scale + n * UNIT_SUBS };
+}
+
+/* Tokens t .. t + 7 of n, or the last four. */
+static ALWAYS_INLINE bool is_eight(unsigned t, unsigned n) { return t + 4 < n; }
+
+/* --- Activations --- */
+
+/* Where number k of token t of n goes. */
+static ALWAYS_INLINE unsigned lane_of(const struct lanes_order *order, unsigned k, unsigned t, const unsigned n) {
+    return order->apart && n == 8 ? k * n + t : 2 * (k / 2 * n + t) + k % 2;
+}
+
+static ALWAYS_INLINE void turn(struct x_unit *x, const unsigned n, const struct lanes_order *order) {
+    const unsigned steps = lanes_steps(order);
+    struct x_unit in[8];
+    uint8_t four[64] = { 0 }, times[64] = { 1 };
+    const struct lanes_x out = lanes_x(x, n);
+    memcpy(in, x, n * sizeof *x);
+    for (unsigned b = 0; b < 6; b++)
+        for (unsigned k = 0; k < 1u << b; k++) {
+            four[k + (1u << b)] = four[k] + order->fours[b];
+            times[k + (1u << b)] = times[k] * (order->times[b] ? order->times[b] : 1);
+        }
+    for (unsigned k = 0; k < 64; k++)
+        for (unsigned t = 0; t < n; t++) memcpy(out.q + 4 * lane_of(order, k, t, n), in[t].q + 4 * four[k], 4);
+    for (unsigned s = 0; s < 64 / steps; s++) {
+        const unsigned k = s / 2 * steps * 2 + s % 2, from = 4 * four[k] / order->form.sub;
+        for (unsigned t = 0; t < n; t++) {
+            const unsigned to = lane_of(order, s, t, n);
+            out.scale[to] = in[t].scale[from] / (float)times[k];
+            const int32_t corr = in[t].corr[from] * times[k];
+            if (order->one_sub && s % 2) out.sum[to] = 0;
+            else if (order->form.has_min) out.sum[to] = in[t].sum[from];
+            else memcpy(&out.sum[to], &corr, sizeof corr);
+        }
+    }
+}
+
+/* Fills up to whole fours with tokens of zeros. */
+static ALWAYS_INLINE void turn_all(struct x_unit *x, unsigned n_tok, const struct lanes_order *order) {
+    const unsigned n = round_up(n_tok, 4);
+    memset(x + n_tok, 0, (n - n_tok) * sizeof *x);
+    for (unsigned t = 0; t < n; t += 8) {
+        if (is_eight(t, n)) turn(x + t, 8, order);
+        else turn(x + t, 4, order);
+    }
+}
+
+/* --- The loop --- */
+
+/* The file that expands it has the arithmetic: struct lanes_unit, struct lanes_type with its order, the sums of a row
+ * as LANES_SUM8 and LANES_SUM4, multiply8 and multiply4 for two pairs, store8 and store4.
+ *
+ * put_CODEC takes the next unit apart while the current one is multiplied: a row after each pair or two. */
+#define LANES_LOOP(codec, n, sum)                                                                                      \
+    static NOINLINE void codec##_span##n(const uint8_t *const rows[LANES_ROWS], size_t n_units,                        \
+                                         const struct x_unit *x, size_t x_step, size_t ahead, sum sums[LANES_ROWS]) {  \
+        const unsigned twos = 16 / lanes_steps(&codec##_type.order), each = LANES_ROWS / twos;                         \
+        const uint8_t *w[LANES_ROWS] = { rows[0], rows[1], rows[2], rows[3] };                                         \
+        sum s[LANES_ROWS] = { sums[0], sums[1], sums[2], sums[3] };                                                    \
+        struct lanes_unit u[2][LANES_ROWS];                                                                            \
+        for (int r = 0; r < LANES_ROWS; r++) put_##codec(w[r], &u[0][r]);                                              \
+        for (unsigned now = 0; n_units; n_units--, x += x_step, now ^= 1) {                                            \
+            const size_t step = n_units > 1 ? UNIT_BYTES_##codec : 0;                                                  \
+            _Pragma("GCC unroll 4") for (unsigned i = 0; i < twos; i++) {                                              \
+                multiply##n(&codec##_type, w, u[now], x, 2 * i, s);                                                    \
+                _Pragma("GCC unroll 2") for (unsigned r = i * each; r < (i + 1) * each; r++) {                         \
+                    fetch_lines(w[r] + ahead, UNIT_BYTES_##codec);                                                     \
+                    put_##codec(w[r] + step, &u[now ^ 1][r]);                                                          \
+                }                                                                                                      \
+            }                                                                                                          \
+            _Pragma("GCC unroll 4") for (int r = 0; r < LANES_ROWS; r++) w[r] += step;                                 \
+        }                                                                                                              \
+        for (int r = 0; r < LANES_ROWS; r++) sums[r] = s[r];                                                           \
+    }                                                                                                                  \
+    static void codec##_lanes##n(const struct rows_job *j, unsigned t) {                                               \
+        const size_t whole = j->n_in / UNIT, x_step = round_up(j->n_tok, 4);                                           \
+        const size_t ahead = round_up(div_up(FETCH_AHEAD, j->row_bytes), LANES_ROWS) * j->row_bytes;                   \
+        for (size_t row = 0; row < j->n_rows; row += LANES_ROWS) {                                                     \
+            const struct x_unit *x = (const struct x_unit *)j->x + t;                                                  \
+            const uint8_t *w[LANES_ROWS];                                                                              \
+            sum s[LANES_ROWS] = { 0 };                                                                                 \
+            for (size_t r = 0; r < LANES_ROWS; r++) w[r] = j->w + min_u64(row + r, j->n_rows - 1) * j->row_bytes;      \
+            if (whole) codec##_span##n(w, whole, x, x_step, ahead, s);                                                 \
+            if (whole * UNIT < j->n_in) {                                                                              \
+                uint8_t copy[LANES_ROWS][UNIT_BYTES_MAX];                                                              \
+                for (size_t r = 0; r < LANES_ROWS; r++)                                                                \
+                    w[r] = padded_unit(w[r] + whole * UNIT_BYTES_##codec, j->n_in - whole * UNIT,                      \
+                                       BLOCK_BYTES_##codec, copy[r]);                                                  \
+                codec##_span##n(w, 1, x + whole * x_step, x_step, 0, s);                                               \
+            }                                                                                                          \
+            store##n(j, row, t, s);                                                                                    \
+        }                                                                                                              \
+    }
+
+/* ...: the struct lanes_type. turn_all brings activations to its order. */
+#define LANES(codec, isa, ...)                                                                                         \
+    static const struct lanes_type codec##_type = __VA_ARGS__;                                                         \
+    LANES_LOOP(codec, 8, LANES_SUM8)                                                                                   \
+    LANES_LOOP(codec, 4, LANES_SUM4)                                                                                   \
+    void lanes_##codec##_##isa(const struct rows_job *j) {                                                             \
+        for (unsigned t = 0; t < j->n_tok; t += 8) {                                                                   \
+            if (is_eight(t, j->n_tok)) codec##_lanes8(j, t);                                                           \
+            else codec##_lanes4(j, t);                                                                                 \
+        }                                                                                                              \
+    }
+#endif
