@@ -8,7 +8,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include "base/str.h"
+#include "base/num.h"
+#include "base/utf8.h"
 
 /* vsnprintf into buf whose truncation keeps whole characters; the length written. What a file said may be quoted: its
  * line ends and other control characters become spaces, so that an error stays one line. */

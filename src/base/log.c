@@ -5,7 +5,7 @@
 #include "base/log.h"
 #include <stdarg.h>
 #include <stdio.h>
-#include "base/str.h"
+#include "base/utf8.h"
 
 static log_fn *log_sink;
 static void *log_user;

@@ -1,6 +1,7 @@
 #ifndef BASE_NUM_H
 #define BASE_NUM_H
-/* Scalar number work: checked integer arithmetic and conversions of 16-bit floats, exact to the last bit. */
+/* Scalar number work: checked integer arithmetic, sizes in words, and conversions of 16-bit floats, exact to the last
+ * bit. */
 #include <math.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -15,6 +16,9 @@ static inline uint64_t round_up(uint64_t n, uint64_t align) { return (n + align 
 static inline uint64_t div_up(uint64_t n, uint64_t d) { return (n + d - 1) / d; }
 static inline uint64_t min_u64(uint64_t a, uint64_t b) { return a < b ? a : b; }
 static inline uint64_t max_u64(uint64_t a, uint64_t b) { return a > b ? a : b; }
+
+/* "4.92 GB", three significant figures, decimal units; buf of at least 16. */
+const char *format_bytes(uint64_t n, char *buf, size_t size);
 
 static inline float f32_from_bits(uint32_t u) { float f; memcpy(&f, &u, 4); return f; }
 static inline uint32_t f32_to_bits(float f) { uint32_t u; memcpy(&u, &f, 4); return u; }

@@ -1,6 +1,6 @@
 #ifndef BASE_STR_H
 #define BASE_STR_H
-/* Byte spans, growable buffers, UTF-8 steps. */
+/* Byte spans, growable buffers, sizes as people write them. */
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -28,18 +28,7 @@ void buf_fini(struct buf *b);
 /* ERR_NO_MEMORY if any addition failed. */
 enum err_code buf_status(const struct buf *b, struct err *e);
 
-/* Decodes the first code point of s[0..n), n > 0: its length 1..4 and *cp. A broken sequence gives length 1 and *cp =
- * 0xFFFD; surrogates, overlong forms and values over 10FFFF are broken. */
-size_t utf8_step(const char *s, size_t n, uint32_t *cp);
-/* Writes 1..4 bytes; surrogates and values over 10FFFF become FFFD. */
-size_t utf8_put(uint32_t cp, char out[4]);
-bool utf8_valid(const char *s, size_t n);
-/* How many bytes of s[0..n) are whole characters: the rest (0..3 bytes) is the beginning of one that may still come. */
-size_t utf8_complete(const char *s, size_t n);
-
 /* "22G" = 22e9, "22GiB" = 22 * 2^30, "1500M", "70B" (bytes are a plain number, B alone means bytes); fractions such as
  * 1.5G are fine. ERR_USAGE names the text. */
 enum err_code parse_bytes(const char *text, uint64_t *out, struct err *e);
-/* "4.92 GB", three significant figures, decimal units; buf of at least 16. */
-const char *format_bytes(uint64_t n, char *buf, size_t size);
 #endif

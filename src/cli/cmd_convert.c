@@ -1,6 +1,6 @@
 /* snug convert: the same weights in another container. */
 #include <stdio.h>
-#include "base/str.h"
+#include "base/num.h"
 #include "cli/cli.h"
 
 int cmd_convert(const struct opts *o) {

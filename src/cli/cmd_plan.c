@@ -1,6 +1,7 @@
 /* snug plan: what fits where, at which bits, how fast. */
 #include <stdio.h>
 #include <stdlib.h>
+#include "base/num.h"
 #include "base/str.h"
 #include "cli/cli.h"
 

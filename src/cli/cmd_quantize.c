@@ -1,6 +1,7 @@
 /* snug quantize: measured mixed precision to a target. The table of tries, then the choice by kind of tensor. */
 #include <stdio.h>
 #include <string.h>
+#include "base/num.h"
 #include "base/str.h"
 #include "cli/cli.h"
 

@@ -1,7 +1,8 @@
 /* snug show: metadata and tensors of a file. */
 #include <stdio.h>
 #include <string.h>
-#include "base/str.h"
+#include "base/num.h"
+#include "base/utf8.h"
 #include "cli/cli.h"
 
 enum { VALUE_WIDTH = 90 };

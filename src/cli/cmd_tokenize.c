@@ -4,6 +4,7 @@
 #include <unistd.h>
 #include "base/mem.h"
 #include "base/str.h"
+#include "base/utf8.h"
 #include "cli/cli.h"
 
 /* A piece may be part of a character: bytes that are no UTF-8 are shown as <XX>. */

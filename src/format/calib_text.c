@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/compiler.h"
+#include "base/utf8.h"
 
 /* Where a record comes from, for errors: "line 3", "element 3". */
 struct place { const char *unit; size_t number; };

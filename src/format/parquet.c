@@ -2,6 +2,7 @@
  * that is given out; bytes are parquet_column.c's. */
 #include "format/parquet.h"
 
+#include "base/utf8.h"
 #include "format/parquet_column.h"
 #include "format/parquet_meta.h"
 

@@ -9,6 +9,7 @@
 
 #include "base/compiler.h"
 #include "base/num.h"
+#include "base/utf8.h"
 
 enum { MAX_DEPTH = 32, TAIL_BYTES = 8, HEAD_BYTES = 4 };
 enum { REPETITION_REQUIRED, REPETITION_OPTIONAL, REPETITION_REPEATED };

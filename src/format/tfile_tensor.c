@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/str.h"
+#include "base/utf8.h"
 
 bool tfile_is_name(const char *p, size_t n) {
     for (size_t i = 0; i < n; i++)

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/utf8.h"
 #include "quant/export_hf_meta.h"
 #include "text/pretok.h"
 #include "text/strmap.h"

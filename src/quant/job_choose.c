@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include "base/num.h"
 #include "quant/allocate.h"
 #include "quant/job_impl.h"
 #include "quant/tries.h"

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/utf8.h"
 #include "runtime/vocab_fill.h"
 #include "text/bytes.h"
 #include "text/pretok.h"

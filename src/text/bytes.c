@@ -3,6 +3,7 @@
  * UTF-8. */
 #include <string.h>
 #include "text/bytes.h"
+#include "base/utf8.h"
 
 /* Bytes that are printable in Latin-1, without the space and the soft hyphen. */
 static bool stands_for_itself(uint32_t c) {

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <utf8proc.h>
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "text/nfc.h"
 
 /* Runs of marks up to this length are sorted by inserting; real text has one to three. */

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <utf8proc.h>
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "text/pretok.h"
 
 /* Cuts before each digit that has a multiple of three digits from itself to the end of its run. */

@@ -3,6 +3,7 @@
  * for each space. SentencePiece's own way with spaces is spm_text's; pipelines of Hugging Face go hf_text's. Bytes that
  * are no character are left as they are, for byte fallback to keep. */
 #include <string.h>
+#include "base/utf8.h"
 #include "text/tok_impl.h"
 
 static bool is_space(const char *p, size_t n) { return n >= 3 && !memcmp(p, SPM_SPACE, 3); }

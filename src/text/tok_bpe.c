@@ -3,6 +3,7 @@
 #include <string.h>
 #include "base/log.h"
 #include "base/num.h"
+#include "base/utf8.h"
 #include "text/nfc.h"
 #include "text/tok_impl.h"
 

@@ -7,7 +7,7 @@
 
 #include "../assert_ok.h"
 #include "base/os.h"
-#include "model/hparams_read.h"
+#include "model/hparams_keys.h"
 
 struct path { char p[512]; };
 static inline struct path source(const char *fmt, const char *a, const char *b) {

@@ -16,6 +16,7 @@
 #include "base/num.h"
 #include "base/rng.h"
 #include "base/str.h"
+#include "base/utf8.h"
 
 /* --- Numbers --- */
 

@@ -8,6 +8,7 @@
 
 #include "base/num.h"
 #include "base/rng.h"
+#include "base/utf8.h"
 #include "format_files.h"
 #include "quant/encoder.h"
 #include "plan/inventory.h"

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 #include <jansson.h>
 
+#include "base/utf8.h"
 #include "format/calib_source.h"
 #include "format/parquet.h"
 #include "format/parquet_bits.h"

@@ -9,6 +9,7 @@
 #include "../assert_ok.h"
 #include "base/log.h"
 #include "base/rng.h"
+#include "base/utf8.h"
 #include "text/bytes.h"
 #include "text/charsmap.h"
 #include "text/merge.h"

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/num.h"
+#include "base/utf8.h"
 #include "format/sentencepiece.h"
 #include "format/tekken.h"
 #include "tok_lines.h"
