@@ -1,13 +1,11 @@
 /* Owns the tokenizer's life and the way a text takes: special tokens are cut out, what stands between goes to the
- * model's own file (tok_bpe.c, tok_spm.c), and decoding joins the bytes of the pieces. A tokenizer is never changed
- * after tok_open; whatever a call needs lives in that call. */
+ * model's own file (tok_bpe.c, tok_spm.c). A tokenizer is never changed after tok_open; whatever a call needs lives in
+ * that call. Decoding is tok_stream.c's. */
 #include <string.h>
 #include "base/log.h"
 #include "base/num.h"
 #include "text/tok_impl.h"
 
-/* Words longer than this are not worth looking up: they rarely come again. */
-#define SEEN_MAX_BYTES 64
 /* Memory of one call for words seen before: 2^13 * 32 bytes. */
 #define SEEN_MAX_SLOTS 8192
 
@@ -84,34 +82,6 @@ void tok_close(struct tok *t) {
     mem_free(t);
 }
 
-enum err_code tok_put(struct tok_job *j, int32_t id, struct err *e) {
-    if (j->n_ids == j->cap) {
-        size_t cap = j->cap + j->cap / 2 + 64;
-        int32_t *ids = mem_realloc(j->ids, j->n_ids, cap, sizeof(*ids));
-        if (!ids) return err_no_memory(e, cap * sizeof(*ids));
-        j->ids = ids;
-        j->cap = cap;
-    }
-    j->ids[j->n_ids++] = id;
-    return ERR_NONE;
-}
-
-enum err_code tok_seen_before(struct tok_job *j, struct str word, bool *found, struct tok_seen **slot, struct err *e) {
-    *found = false;
-    *slot = NULL;
-    if (!j->seen || word.n > SEEN_MAX_BYTES) return ERR_NONE;
-    struct tok_seen *s = &j->seen[bytes_hash(word.p, word.n) & (j->n_seen - 1)];
-    *slot = s;
-    if (s->n != word.n || s->text != j->text || memcmp(s->p, word.p, word.n) != 0) return ERR_NONE;
-    *found = true;
-    for (uint32_t i = 0; i < s->n_ids; i++) TRY(tok_put(j, j->ids[s->at + i], e));
-    return ERR_NONE;
-}
-
-void tok_note(struct tok_job *j, struct tok_seen *slot, struct str word, size_t first_id) {
-    if (slot) *slot = (struct tok_seen){ word.p, first_id, (uint32_t)word.n, (uint32_t)(j->n_ids - first_id), j->text };
-}
-
 static enum err_code encode_plain(struct tok_job *j, struct str text, struct err *e) {
     if (!text.n) return ERR_NONE;
     TRY(j->t->v->model == VOCAB_BPE ? bpe_encode(j, text, e) : spm_encode(j, text, e));
@@ -165,27 +135,6 @@ out:
     mem_free(j.node);
     mem_free(j.seen);
     mem_free(j.ids);
-    return rc;
-}
-
-enum err_code tok_piece(const struct tok *t, int32_t id, struct buf *out, struct err *e) {
-    if (id < 0 || (uint32_t)id >= t->v->n) {
-        return err_set(e, ERR_USAGE, "token id %d is not in the vocabulary of %u pieces", id, t->v->n);
-    }
-    buf_add(out, t->bytes[id].p, t->bytes[id].n);
-    return buf_status(out, e);
-}
-
-enum err_code tok_decode(const struct tok *t, const int32_t *ids, size_t n, bool skip_special, struct buf *out,
-                         struct err *e) {
-    struct tok_stream s;
-    enum err_code rc = ERR_NONE;
-    tok_stream_init(&s, t, skip_special);
-    for (size_t i = 0; i < n; i++) TRY_OUT(rc, tok_stream_push(&s, ids[i], out, e));
-    tok_stream_end(&s, out);
-    rc = buf_status(out, e);
-out:
-    tok_stream_fini(&s);
     return rc;
 }
 

@@ -50,10 +50,13 @@ struct tok_job {
     bool user_before, user_behind; /* a piece that a user defined stands beside this stretch of text: it is text, too */
 };
 
+/* --- tok_job.c --- */
 enum err_code tok_put(struct tok_job *j, int32_t id, struct err *e);
 /* Puts the ids of the word if it was seen before in this call; otherwise *slot is where to note it (NULL: nowhere). */
 enum err_code tok_seen_before(struct tok_job *j, struct str word, bool *found, struct tok_seen **slot, struct err *e);
 void tok_note(struct tok_job *j, struct tok_seen *slot, struct str word, size_t first_id);
+/* A character without a piece: its bytes, or the unknown token, one for a run of such characters. */
+enum err_code tok_put_unknown(struct tok_job *j, const char *p, size_t n, bool *unknown_before, struct err *e);
 
 /* Fill bytes, map, merges, byte_id; spm_open is for both of SentencePiece's models. */
 enum err_code bpe_open(struct tok *t, struct err *e);
@@ -61,8 +64,6 @@ enum err_code spm_open(struct tok *t, struct err *e);
 enum err_code unigram_open(struct tok *t, struct err *e);
 /* The text as SentencePiece looks for pieces in it, appended to out. */
 enum err_code spm_text(const struct tok_job *j, struct str text, struct buf *out, struct err *e);
-/* A character without a piece: its bytes, or the unknown token, one for a run of such characters. */
-enum err_code spm_put_unknown(struct tok_job *j, const char *p, size_t n, bool *unknown_before, struct err *e);
 /* Ids of one word by the unigram model. */
 enum err_code unigram_word(struct tok_job *j, struct str s, struct err *e);
 /* Ids of text without special tokens, n > 0. */

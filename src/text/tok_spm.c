@@ -1,4 +1,4 @@
-/* Owns what SentencePiece's two models share, the cutting into words and the fall back to bytes, and its BPE (GGUF's
+/* Owns what SentencePiece's two models share, the cutting into words, and its BPE (GGUF's
  * model "llama"): characters are merged by the score of what they make. The unigram model is in tok_unigram.c, what
  * happens to the text before in spm_text.c.
  *
@@ -7,6 +7,7 @@
  * that is how these vocabularies are trained. */
 #include <stdlib.h>
 #include <string.h>
+#include "base/utf8.h"
 #include "text/tok_impl.h"
 
 static bool is_space(const char *p, size_t n) { return n >= 3 && !memcmp(p, SPM_SPACE, 3); }
@@ -148,20 +149,6 @@ enum err_code spm_open(struct tok *t, struct err *e) {
     return fill_merges(t, e);
 }
 
-static bool has_bytes(const struct tok *t, const char *p, size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        if (t->byte_id[(uint8_t)p[i]] < 0) return false;
-    }
-    return true;
-}
-
-enum err_code spm_put_unknown(struct tok_job *j, const char *p, size_t n, bool *unknown_before, struct err *e) {
-    bool known = has_bytes(j->t, p, n), again = *unknown_before;
-    *unknown_before = !known;
-    for (size_t i = 0; known && i < n; i++) TRY(tok_put(j, j->t->byte_id[(uint8_t)p[i]], e));
-    return known || again || j->t->v->unk < 0 ? ERR_NONE : tok_put(j, j->t->v->unk, e);
-}
-
 /* A broken byte has length 1 and is no piece, so it falls back like any character. */
 static enum err_code merge_word(struct tok_job *j, struct str s, struct err *e) {
     struct merge_word *w = &j->word;
@@ -180,7 +167,7 @@ static enum err_code merge_word(struct tok_job *j, struct str s, struct err *e) 
     for (size_t i = 0; i < w->n; i++) {
         size_t end = i + 1 < w->n ? w->off[i + 1] : s.n;
         if (w->id[i] < 0) {
-            TRY(spm_put_unknown(j, s.p + w->off[i], end - w->off[i], &unknown, e));
+            TRY(tok_put_unknown(j, s.p + w->off[i], end - w->off[i], &unknown, e));
             continue;
         }
         unknown = false;

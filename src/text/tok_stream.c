@@ -6,6 +6,14 @@
 #include <string.h>
 #include "text/tok_impl.h"
 
+enum err_code tok_piece(const struct tok *t, int32_t id, struct buf *out, struct err *e) {
+    if (id < 0 || (uint32_t)id >= t->v->n) {
+        return err_set(e, ERR_USAGE, "token id %d is not in the vocabulary of %u pieces", id, t->v->n);
+    }
+    buf_add(out, t->bytes[id].p, t->bytes[id].n);
+    return buf_status(out, e);
+}
+
 void tok_stream_init(struct tok_stream *s, const struct tok *t, bool skip_special) {
     *s = (struct tok_stream){ .t = t, .skip_special = skip_special };
 }
@@ -48,3 +56,16 @@ void tok_stream_end(struct tok_stream *s, struct buf *out) {
 }
 
 void tok_stream_fini(struct tok_stream *s) { buf_fini(&s->pending); }
+
+enum err_code tok_decode(const struct tok *t, const int32_t *ids, size_t n, bool skip_special, struct buf *out,
+                         struct err *e) {
+    struct tok_stream s;
+    enum err_code rc = ERR_NONE;
+    tok_stream_init(&s, t, skip_special);
+    for (size_t i = 0; i < n; i++) TRY_OUT(rc, tok_stream_push(&s, ids[i], out, e));
+    tok_stream_end(&s, out);
+    rc = buf_status(out, e);
+out:
+    tok_stream_fini(&s);
+    return rc;
+}

@@ -5,6 +5,7 @@
  * SentencePiece walks over a whole text at once, adding up in single precision. Where no piece joins a letter and a
  * space behind it, the words of a text can be walked apart (tok_spm.c), with less to add up and the same result but for
  * ties that rounding makes. */
+#include "base/utf8.h"
 #include "text/tok_impl.h"
 
 /* What a character without a piece costs below the worst piece: SentencePiece's constant. */
@@ -73,7 +74,7 @@ enum err_code unigram_word(struct tok_job *j, struct str s, struct err *e) {
         next = node[at].from;
         int32_t id = node[next].id;
         if (id < 0) {
-            TRY(spm_put_unknown(j, s.p + at, next - at, &unknown, e));
+            TRY(tok_put_unknown(j, s.p + at, next - at, &unknown, e));
             continue;
         }
         unknown = false;
