@@ -9,7 +9,7 @@
 #include "base/num.h"
 #include "base/os.h"
 #include "model/arch.h"
-#include "model/hparams_read.h"
+#include "model/hparams_keys.h"
 
 static const double pi = 3.14159265358979323846;
 enum { LLAMA3_ORIGINAL_CTX = 8192, MAX_CONFIG_BYTES = 16 << 20 };

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "model/arch.h"
-#include "model/hparams_read.h"
+#include "model/hparams_keys.h"
 #include "runtime/vocab_file.h"
 
 enum { QUANTIZATION_VERSION = 2 }; /* of the block formats, all of them */

@@ -1,6 +1,6 @@
 #ifndef QUANT_MEASURING_H
 #define QUANT_MEASURING_H
-/* Inside of measuring: what its two passes over the model share. The first (measure.c) calibrates and tries types, the
+/* Inside of measuring: what its passes over the model share. The first (measure.c) calibrates and tries types, the
  * second (probe.c) finds what errors do to the output. */
 #include "base/pool.h"
 #include "quant/journal.h"
@@ -24,6 +24,8 @@ enum { ENCODE_COST = 4000 };
 
 /* Adds to the work done and reports it; ERR_INTERRUPTED if it shall end. */
 enum err_code measuring_step(struct measuring *k, const char *what, double cost, struct err *e);
+/* Whether w belongs to block `layer`. */
+bool measuring_in_block(const struct weight *w, uint32_t layer);
 /* Weights of block `layer` that a token meets: of experts, those of the chosen ones. */
 double measuring_block_weights(const struct measuring *k, uint32_t layer);
 /* The slot that serves as head. */
