@@ -2,7 +2,7 @@
  * Command R (GGUF's command-r) has in its larger sizes a norm for each head of q and k; Command R7B and A (cohere2)
  * have windows in three of four blocks, and do not turn in the fourth. */
 #include "model/build.h"
-#include "model/hparams_read.h"
+#include "model/hparams_keys.h"
 
 static enum err_code read_hf(const struct hf_config *c, struct hparams *hp, struct err *e) {
     bool found, heads_normed = false;

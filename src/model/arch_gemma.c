@@ -5,7 +5,7 @@
 #include <math.h>
 
 #include "model/build.h"
-#include "model/hparams_read.h"
+#include "model/hparams_keys.h"
 
 static enum err_code read_hf(const struct hf_config *c, struct hparams *hp, struct err *e) {
     bool found, bidirectional = false;

@@ -1,6 +1,6 @@
 /* Granite 3, dense: Llama's blocks, with factors for embeddings, attention, branches and logits. */
 #include "model/build.h"
-#include "model/hparams_read.h"
+#include "model/hparams_keys.h"
 
 static const char *const hf_classes[] = { "granite", NULL };
 

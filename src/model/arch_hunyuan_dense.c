@@ -1,6 +1,6 @@
 /* HunYuan, dense: Llama's blocks with a norm of each head of q and k behind the rotation. */
 #include "model/build.h"
-#include "model/hparams_read.h"
+#include "model/hparams_keys.h"
 
 static const struct slot_name hf_names[] = {
     { SLOT_ATTN_Q_NORM, "model.layers.%u.self_attn.query_layernorm.weight" },

@@ -4,7 +4,7 @@
  * GGUF's arch llama keeps the pairs that a rotation turns as neighbours, Hugging Face as halves of a head, so rows of q
  * and k change places between the two (model_file_row). */
 #include "model/build.h"
-#include "model/hparams_read.h"
+#include "model/hparams_keys.h"
 
 static const struct slot_name hf_names[] = {
     { SLOT_ROUTER, "model.layers.%u.block_sparse_moe.gate.weight" },

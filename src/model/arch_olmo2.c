@@ -1,7 +1,7 @@
 /* OLMo 2 and 3: norms behind attention and feed-forward alone, and over all heads of q and of k together. In OLMo 3
  * three of four blocks have a window, and the others alone turn by scaled angles. */
 #include "model/build.h"
-#include "model/hparams_read.h"
+#include "model/hparams_keys.h"
 
 static const char *const hf_classes[] = { "olmo2", "olmo3", NULL };
 

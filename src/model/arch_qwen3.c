@@ -1,6 +1,6 @@
 /* Qwen 3: as Llama, with a norm of every query and key head before the rotation. */
 #include "model/build.h"
-#include "model/hparams_read.h"
+#include "model/hparams_keys.h"
 
 static const char *const hf_classes[] = { "qwen3", NULL };
 

@@ -1,7 +1,7 @@
 /* Seed-OSS: as Llama, with biases of queries, keys and values. GGUF calls the norm before the feed-forward what Hugging
  * Face calls it. */
 #include "model/build.h"
-#include "model/hparams_read.h"
+#include "model/hparams_keys.h"
 
 static const struct slot_name gguf_names[] = {
     { SLOT_FFN_NORM, "blk.%u.post_attention_norm.weight" },

@@ -1,6 +1,6 @@
 /* SmolLM 3: as Llama, every fourth block without rotation. Which ones is in no GGUF key. */
 #include "model/build.h"
-#include "model/hparams_read.h"
+#include "model/hparams_keys.h"
 
 static const char *const hf_classes[] = { "smollm3", NULL };
 

@@ -4,9 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/str.h"
 #include "model/arch.h"
-#include "model/hparams_read.h"
+#include "model/hparams_keys.h"
 
 const struct hparams_key hparams_keys[] = {
 #define U(field, gguf, hf, max, need) { gguf, hf, HPARAMS_U32, HPARAMS_##need, offsetof(struct hparams, field), max },

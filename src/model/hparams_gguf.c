@@ -4,7 +4,7 @@
 
 #include "base/num.h"
 #include "model/arch.h"
-#include "model/hparams_read.h"
+#include "model/hparams_keys.h"
 
 /* Full name of an architecture's key. */
 struct key { char p[128]; };

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "model/arch.h"
-#include "model/hparams_read.h"
+#include "model/hparams_keys.h"
 
 static enum err_code find_arch(const struct hf_config *c, struct hparams *hp, struct err *e) {
     const char *type;

@@ -2,13 +2,13 @@
  *
  * After hparams_read every count is positive and below its limit, heads divide, the rotated part fits its head, and
  * every float is finite and of the right sign: the rest of the program multiplies and divides by them unasked. */
-#include "model/hparams_read.h"
+#include "model/hparams.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "base/str.h"
+#include "model/hparams_keys.h"
 
 /* The last part of a path, without slashes at its end: a name for what has none. */
 static void name_from_path(const char *path, char *out, size_t size) {

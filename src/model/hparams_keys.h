@@ -1,5 +1,5 @@
-#ifndef MODEL_HPARAMS_READ_H
-#define MODEL_HPARAMS_READ_H
+#ifndef MODEL_HPARAMS_KEYS_H
+#define MODEL_HPARAMS_KEYS_H
 /* What the readers and writers of hyper-parameters share: the table of keys that stand in both formats. */
 #include <stddef.h>
 #include "model/model.h"
