@@ -2,66 +2,10 @@
 #include <string.h>
 #include "api/api.h"
 #include "base/os.h"
-#include "format/calib_source.h"
 #include "format/safetensors.h"
 #include "runtime/score.h"
+#include "runtime/token_stream.h"
 #include "runtime/vocab_file.h"
-
-struct ids { int32_t *p; size_t n; };
-
-static enum err_code add_ids(struct ids *all, const int32_t *p, size_t n, struct err *e) {
-    int32_t *grown = mem_realloc(all->p, all->n, all->n + n, sizeof *grown);
-    if (!grown) return err_no_memory(e, (all->n + n) * sizeof *grown);
-    all->p = grown;
-    if (n) memcpy(grown + all->n, p, n * sizeof *p);
-    all->n += n;
-    return ERR_NONE;
-}
-
-static enum err_code add_text(struct ids *all, const struct engine *en, struct str text, struct err *e) {
-    if (!en->tok) return err_set(e, ERR_UNSUPPORTED, "the model has no tokenizer: give a JSON array of token ids");
-    int32_t *ids;
-    size_t n;
-    TRY(tok_encode(en->tok, text, all->n ? 0 : TOK_ADD_SPECIAL, &ids, &n, e));
-    enum err_code rc = add_ids(all, ids, n, e);
-    mem_free(ids);
-    return rc;
-}
-
-static enum err_code add_chat(struct ids *all, const struct engine *en, const struct calib_record *r, struct err *e) {
-    struct buf text = { 0 };
-    calib_chat_text(r, &text);
-    enum err_code rc = buf_status(&text, e);
-    if (!rc) rc = add_text(all, en, (struct str){ text.p, text.n }, e);
-    buf_fini(&text);
-    return rc;
-}
-
-static enum err_code add_record(struct ids *all, const struct engine *en, const struct calib_record *r, struct err *e) {
-    switch (r->kind) {
-    case CALIB_TEXT: return add_text(all, en, r->text, e);
-    case CALIB_CHAT: return add_chat(all, en, r, e);
-    case CALIB_IDS: return add_ids(all, (const int32_t *)r->ids, r->n_ids, e);
-    }
-    return ERR_NONE;
-}
-
-static enum err_code read_ids(const char *path, const struct engine *en, struct ids *all, struct err *e) {
-    struct calib_source *text;
-    struct calib_record r;
-    bool more = true;
-    TRY(calib_source_open(path, &text, e));
-    enum err_code rc = calib_source_next(text, &r, &more, e);
-    while (!rc && more) {
-        rc = add_record(all, en, &r, e);
-        if (!rc) rc = calib_source_next(text, &r, &more, e);
-    }
-    calib_source_close(text);
-    char *file = rc ? calib_source_file(path) : NULL;
-    if (file) rc = err_where(e, rc, "%s", file);
-    mem_free(file);
-    return rc;
-}
 
 static int32_t window_bos(const struct engine *en) { return en->tok && en->vocab.add_bos ? en->vocab.bos : -1; }
 
@@ -173,15 +117,16 @@ static void tell_window(void *user, uint32_t window, double ppl) {
 }
 
 static enum err_code cut_text(struct eval *v, struct err *e) {
-    struct ids all = { 0 };
-    enum err_code rc = read_ids(v->o->text_file, v->en, &all, e);
+    struct token_stream all = { 0 };
+    enum err_code rc = token_stream_source(&all, v->en, v->o->text_file, e);
     v->w.n_ctx = v->o->n_ctx ? v->o->n_ctx : 512;
     v->w.n_vocab = v->en->model->hp.n_vocab;
     if (!rc && v->w.n_ctx < 4) rc = err_set(e, ERR_USAGE, "a context of %u is too short to score", v->w.n_ctx);
     if (!rc)
-        rc = windows_cut(all.p, all.n, v->w.n_ctx, v->o->chunks, window_bos(v->en), &v->window_ids, &v->w.n_windows, e);
+        rc = windows_cut(all.ids, all.n, v->w.n_ctx, v->o->chunks, window_bos(v->en), &v->window_ids,
+                         &v->w.n_windows, e);
     v->w.ids = v->window_ids;
-    mem_free(all.p);
+    mem_free(all.ids);
     return rc;
 }
 
@@ -249,26 +194,26 @@ static enum err_code write_logits(const char *path, const float *logits, uint64_
 
 static enum err_code save_logits(struct eval *v, struct err *e) {
     struct engine_options eo = api_engine_options(&v->o->open);
-    struct ids ids = { 0 };
+    struct token_stream all = { 0 };
     struct session *s = NULL;
     bool *want = NULL;
     float *logits = NULL;
     enum err_code rc;
     TRY(engine_open(v->o->model, &eo, &v->en, e));
     uint64_t n_vocab = v->en->model->hp.n_vocab;
-    TRY_OUT(rc, read_ids(v->o->ids_file, v->en, &ids, e));
-    if (!ids.n) TRY_OUT(rc, err_set(e, ERR_USAGE, "%s: it holds no token ids", v->o->ids_file));
-    struct pass_desc d = { .n_ctx = (uint32_t)ids.n, .n_batch = (uint32_t)ids.n, .n_out = (uint32_t)ids.n };
+    TRY_OUT(rc, token_stream_source(&all, v->en, v->o->ids_file, e));
+    if (!all.n) TRY_OUT(rc, err_set(e, ERR_USAGE, "%s: it holds no token ids", v->o->ids_file));
+    struct pass_desc d = { .n_ctx = (uint32_t)all.n, .n_batch = (uint32_t)all.n, .n_out = (uint32_t)all.n };
     TRY_OUT(rc, session_open(v->en, &d, &s, e));
-    want = mem_alloc(ids.n, sizeof *want);
-    logits = mem_alloc(ids.n, n_vocab * sizeof *logits);
-    if (!want || !logits) TRY_OUT(rc, err_no_memory(e, ids.n * n_vocab * sizeof *logits));
-    memset(want, 1, ids.n * sizeof *want);
-    TRY_OUT(rc, session_eval(s, &(struct batch){ .n = ids.n, .ids = ids.p, .want = want }, logits, e));
-    rc = write_logits(v->o->save_logits, logits, n_vocab, ids.n, e);
+    want = mem_alloc(all.n, sizeof *want);
+    logits = mem_alloc(all.n, n_vocab * sizeof *logits);
+    if (!want || !logits) TRY_OUT(rc, err_no_memory(e, all.n * n_vocab * sizeof *logits));
+    memset(want, 1, all.n * sizeof *want);
+    TRY_OUT(rc, session_eval(s, &(struct batch){ .n = all.n, .ids = all.ids, .want = want }, logits, e));
+    rc = write_logits(v->o->save_logits, logits, n_vocab, all.n, e);
 out:
     session_close(s);
-    mem_free(ids.p);
+    mem_free(all.ids);
     mem_free(want);
     mem_free(logits);
     return rc;

@@ -26,6 +26,9 @@ static inline bool flag(const json_t *o, const char *key, bool absent) {
 
 /* Copies text into the record's memory. */
 enum err_code hf_tok_keep(struct hf_tokenizer *t, const char *p, size_t n, struct str *out, struct err *e);
+/* Fills a new record from a file's JSON; frees what it made on error. */
+typedef enum err_code hf_tok_reader(struct hf_tokenizer *t, const json_t *root, struct err *e);
+enum err_code hf_tok_parse(struct span json, hf_tok_reader *read, struct hf_tokenizer **out, struct err *e);
 /* tokenizer.json: "added_tokens" and then "model" of root. */
 enum err_code hf_tok_read_model(struct hf_tokenizer *t, const json_t *root, struct err *e);
 #endif

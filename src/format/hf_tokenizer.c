@@ -215,8 +215,7 @@ static enum err_code read_root(struct hf_tokenizer *t, const json_t *root, struc
     return read_post_processor(t, json_object_get(root, "post_processor"), e);
 }
 
-enum err_code hf_tokenizer_parse(struct span json, const struct hf_config *config, struct hf_tokenizer **out,
-                                 struct err *e) {
+enum err_code hf_tok_parse(struct span json, hf_tok_reader *read, struct hf_tokenizer **out, struct err *e) {
     json_error_t je;
     enum err_code rc;
     *out = NULL;
@@ -224,10 +223,19 @@ enum err_code hf_tokenizer_parse(struct span json, const struct hf_config *confi
     if (!t) return err_no_memory(e, sizeof(*t));
     json_t *root = json_loadb(json.n ? (const char *)json.p : "", json.n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &je);
     if (!root) rc = err_set(e, ERR_FORMAT, "this is not valid JSON: line %d: %s", je.line, je.text);
-    else rc = read_root(t, root, e);
+    else rc = read(t, root, e);
     json_decref(root);
-    if (!rc && config) rc = hf_tokenizer_configure(t, config, e);
     if (rc) hf_tokenizer_close(t);
     else *out = t;
+    return rc;
+}
+
+enum err_code hf_tokenizer_parse(struct span json, const struct hf_config *config, struct hf_tokenizer **out,
+                                 struct err *e) {
+    TRY(hf_tok_parse(json, read_root, out, e));
+    enum err_code rc = config ? hf_tokenizer_configure(*out, config, e) : ERR_NONE;
+    if (!rc) return ERR_NONE;
+    hf_tokenizer_close(*out);
+    *out = NULL;
     return rc;
 }

@@ -3,11 +3,11 @@
  * merge that makes it. */
 #include "format/tekken.h"
 
-#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "format/base64.h"
+#include "format/hf_tok_impl.h"
 
 /* Far above any vocabulary; real files have 1000 special tokens, most of them without a name. */
 #define MAX_PIECES (1 << 24)
@@ -149,16 +149,5 @@ static enum err_code read_root(struct hf_tokenizer *t, const json_t *root, struc
 }
 
 enum err_code tekken_parse(struct span json, struct hf_tokenizer **out, struct err *e) {
-    json_error_t je;
-    enum err_code rc;
-    *out = NULL;
-    struct hf_tokenizer *t = hf_tokenizer_new();
-    if (!t) return err_no_memory(e, sizeof(*t));
-    json_t *root = json_loadb(json.n ? (const char *)json.p : "", json.n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &je);
-    if (!root) rc = err_set(e, ERR_FORMAT, "this is not valid JSON: line %d: %s", je.line, je.text);
-    else rc = read_root(t, root, e);
-    json_decref(root);
-    if (rc) hf_tokenizer_close(t);
-    else *out = t;
-    return rc;
+    return hf_tok_parse(json, read_root, out, e);
 }

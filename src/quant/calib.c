@@ -1,4 +1,4 @@
-/* Calibration text: read, rendered, tokenized to one stream, cut into windows.
+/* Calibration text: one stream of tokens, cut into windows.
  *
  * One stream rather than one row a record, so that every row is full and the rows are alike for short and long
  * records. The windows that are taken lie evenly over the whole stream: a file's beginning is not its average. */
@@ -9,6 +9,7 @@
 
 #include "format/calib_source.h"
 #include "quant/hash.h"
+#include "runtime/token_stream.h"
 
 /* Made by tools/embed.c from data/calibration. */
 extern const unsigned char calibration_text[];
@@ -18,76 +19,7 @@ struct str calib_builtin(void) {
     return (struct str){ (const char *)calibration_text, calibration_text_bytes };
 }
 
-struct stream { int32_t *ids; size_t n, cap; };
-
-static enum err_code stream_add(struct stream *s, const void *ids, size_t n, struct err *e) {
-    if (n > s->cap - s->n || !s->ids) {
-        size_t cap = s->n + n + s->n / 2; /* half again, so that many short records are not copied each time */
-        int32_t *grown = mem_realloc(s->ids, s->n, cap, sizeof *grown);
-        if (!grown) return err_no_memory(e, cap * sizeof *grown);
-        s->ids = grown;
-        s->cap = cap;
-    }
-    if (n) memcpy(s->ids + s->n, ids, n * sizeof *s->ids);
-    s->n += n;
-    return ERR_NONE;
-}
-
-static enum err_code add_text(struct stream *s, const struct engine *en, struct str text, struct err *e) {
-    if (!en->tok)
-        return err_set(e, ERR_UNSUPPORTED, "the model has no tokenizer to read calibration text with: give token ids, "
-                       "a JSON array of arrays");
-    int32_t *ids;
-    size_t n;
-    TRY(tok_encode(en->tok, text, s->n ? 0 : TOK_ADD_SPECIAL, &ids, &n, e));
-    enum err_code rc = stream_add(s, ids, n, e);
-    mem_free(ids);
-    return rc;
-}
-
-static enum err_code add_chat(struct stream *s, const struct engine *en, const struct calib_record *r, struct err *e) {
-    struct buf text = { 0 };
-    calib_chat_text(r, &text);
-    enum err_code rc = buf_status(&text, e);
-    if (!rc) rc = add_text(s, en, (struct str){ text.p, text.n }, e);
-    buf_fini(&text);
-    return rc;
-}
-
-static enum err_code add_ids(struct stream *s, const struct engine *en, const struct calib_record *r, struct err *e) {
-    for (size_t i = 0; i < r->n_ids; i++)
-        if (r->ids[i] >= en->model->hp.n_vocab)
-            return err_set(e, ERR_FORMAT, "token id %u is beyond the model's vocabulary of %u", r->ids[i],
-                           en->model->hp.n_vocab);
-    return stream_add(s, r->ids, r->n_ids, e);
-}
-
-static enum err_code add_record(struct stream *s, const struct engine *en, const struct calib_record *r,
-                                struct err *e) {
-    switch (r->kind) {
-    case CALIB_TEXT: return add_text(s, en, r->text, e);
-    case CALIB_CHAT: return add_chat(s, en, r, e);
-    case CALIB_IDS: return add_ids(s, en, r, e);
-    }
-    return ERR_NONE;
-}
-
-static enum err_code read_stream(struct stream *s, const struct engine *en, const char *file, struct err *e) {
-    if (!file) return add_text(s, en, calib_builtin(), e);
-    struct calib_source *source;
-    struct calib_record r;
-    bool more = true;
-    TRY(calib_source_open(file, &source, e));
-    enum err_code rc = calib_source_next(source, &r, &more, e);
-    while (!rc && more) {
-        rc = add_record(s, en, &r, e);
-        if (!rc) rc = calib_source_next(source, &r, &more, e);
-    }
-    calib_source_close(source);
-    return rc;
-}
-
-static enum err_code choose_sizes(const struct engine *en, const struct calib_options *o, const struct stream *s,
+static enum err_code choose_sizes(const struct engine *en, const struct calib_options *o, const struct token_stream *s,
                                   struct calib_tokens *c, struct err *e) {
     uint32_t n_ctx = en->model->hp.n_ctx_train;
     c->length = o->length ? o->length : n_ctx < CALIB_LENGTH ? n_ctx : CALIB_LENGTH;
@@ -104,7 +36,7 @@ static enum err_code choose_sizes(const struct engine *en, const struct calib_op
 }
 
 /* Row i is the window in the middle of the i-th of `rows` equal parts. */
-static enum err_code cut(const struct engine *en, const struct stream *s, struct calib_tokens *c, struct err *e) {
+static enum err_code cut(const struct engine *en, const struct token_stream *s, struct calib_tokens *c, struct err *e) {
     size_t windows = s->n / c->length, row_bytes = c->length * sizeof *c->ids;
     c->ids = mem_alloc(c->rows, row_bytes);
     if (!c->ids) return err_no_memory(e, c->rows * row_bytes);
@@ -123,8 +55,9 @@ enum err_code calib_open(const struct engine *en, const struct calib_options *o,
     memset(out, 0, sizeof *out);
     const char *slash = o->file ? strrchr(o->file, '/') : NULL;
     snprintf(out->source, sizeof out->source, "%s", slash ? slash + 1 : o->file ? o->file : "built-in");
-    struct stream s = { 0 };
-    enum err_code rc = read_stream(&s, en, o->file, e);
+    struct token_stream s = { 0 };
+    enum err_code rc = o->file ? token_stream_source(&s, en, o->file, e)
+                               : token_stream_text(&s, en, calib_builtin(), e);
     if (!rc) rc = choose_sizes(en, o, &s, out, e);
     if (!rc) rc = cut(en, &s, out, e);
     mem_free(s.ids);

@@ -1,5 +1,5 @@
-/* Owns what a call of tok_encode has found so far: its ids, and the words that it has seen. Both models put theirs here;
- * neither is known here. */
+/* Owns what a call of tok_encode has found so far: its ids, and the words that it has seen. Both models put theirs
+ * here; neither is known here. */
 #include <string.h>
 #include "text/tok_impl.h"
 
