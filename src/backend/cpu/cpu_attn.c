@@ -205,15 +205,16 @@ static struct run run_at(const struct piece *p, unsigned src, int64_t at, int64_
 }
 
 /* The scores (src 1, K) or the weighted sums (src 2, V) of a chunk's positions begin .. end, run by run, all heads. The
- * kernels ask for each head's part of the next run, and in the last one of what comes after: the processor does not see
- * it by itself, as heads jump from row to row and pages lie anywhere. */
+ * kernels ask for the next run, and in the last one for what comes after: the processor does not see it by itself, as
+ * heads jump from row to row and pages lie anywhere. Each head asks for its own part, or, of rows that the piece reads
+ * whole, for as much of them in ascending order. */
 static void pass_over(const struct piece *p, unsigned src, int64_t begin, int64_t end, struct run after) {
     const struct cpu_run *r = p->a->r;
     const struct kern *kern = &r->d->kern;
     const struct shape *s = &p->a->s;
     const struct tensor *cache = src_tensor(r->p, r->op, src);
     const size_t dim = src == 1 ? s->d.head_dim : s->d.head_dim_v;
-    const bool widen = cache->type != QTYPE_F32 && p->n_x >= WIDEN_FROM;
+    const bool widen = cache->type != QTYPE_F32 && p->n_x >= WIDEN_FROM, whole = p->n_heads == s->n_kv_head;
     struct run now = run_at(p, src, begin, end), next;
     for (int64_t at = begin; at < end; at += now.n, now = next) {
         next = at + now.n < end ? run_at(p, src, at + now.n, end) : after;
@@ -228,9 +229,9 @@ static void pass_over(const struct piece *p, unsigned src, int64_t begin, int64_
                 .x_stride = src == 1 ? dim : s->part,
                 .s = p->s + (size_t)h * p->n_x * CHUNK + (at - begin),
                 .s_stride = CHUNK,
-                .next = next.n ? next.rows + h * next.head_bytes : NULL,
+                .next = next.n ? next.rows + (whole ? (size_t)next.n : 1) * h * next.head_bytes : NULL,
                 .n_next = (size_t)next.n,
-                .next_stride = next.row_bytes,
+                .next_stride = whole ? next.head_bytes : next.row_bytes,
                 .next_bytes = next.head_bytes,
             };
             if (widen) {
