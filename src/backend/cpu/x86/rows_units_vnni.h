@@ -200,7 +200,7 @@ static ALWAYS_INLINE void rows_unpack_q5_k(const uint8_t *b, struct unit512 *u) 
 /* Lane 4i + j of the results of types with 16 weights under a scale has quarter i of vector j. The sub-block of each
  * lane where the codes are in order ... */
 #define SUBS_IN_ORDER 0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15
-/* ... and of Q2_K and Q3_K, whose vector j has elements 32j .. 32j + 31 of both halves. */
+/* ... and where pairs of their bits stand as in Q2_K. */
 #define SUBS_OF_PAIRS 0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15
 
 static ALWAYS_INLINE void rows_unpack_q6_k(const uint8_t *b, struct unit512 *u) {
@@ -209,15 +209,17 @@ static ALWAYS_INLINE void rows_unpack_q6_k(const uint8_t *b, struct unit512 *u) 
     u->scale = _mm512_mul_ps(half_to_all(b + 208), _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(s)));
 }
 
-/* 64 bytes of pairs: byte l of either half has elements l, l + 32, l + 64, l + 96 from its low bits up. The second and
- * the fourth vector get 4 times the code. */
+/* 64 bytes of pairs: byte l of either half has elements l, l + 32, l + 64, l + 96 of its half of the unit from its low
+ * bits up, so that each quarter of the vector has the pairs of four sub-blocks of 16. Those of the sub-block in pair p
+ * are gathered in lane p of the quarter: vector j has there those that stand in lane p + j. The codes are left in their
+ * places: 1, 4, 16 or 64 times the code. */
 static ALWAYS_INLINE void split_pairs(const uint8_t *b, struct unit512 *u) {
-    const __m512i pair = _mm512_set1_epi8(3), next = _mm512_set1_epi8(12);
-    __m512i v = load512(b), high = _mm512_srli_epi16(v, 4);
+    const __m512i pair = _mm512_broadcast_i32x4(_mm_setr_epi32(0x03030303, 0x0c0c0c0c, 0x30303030, (int)0xc0c0c0c0));
+    const __m512i v = load512(b);
     u->q[0] = _mm512_and_si512(v, pair);
-    u->q[1] = _mm512_and_si512(v, next);
-    u->q[2] = _mm512_and_si512(high, pair);
-    u->q[3] = _mm512_and_si512(high, next);
+    u->q[1] = _mm512_and_si512(_mm512_shuffle_epi32(v, _MM_SHUFFLE(0, 3, 2, 1)), pair);
+    u->q[2] = _mm512_and_si512(_mm512_shuffle_epi32(v, _MM_SHUFFLE(1, 0, 3, 2)), pair);
+    u->q[3] = _mm512_and_si512(_mm512_shuffle_epi32(v, _MM_SHUFFLE(2, 1, 0, 3)), pair);
 }
 
 static ALWAYS_INLINE void rows_unpack_tq2_0(const uint8_t *b, struct unit512 *u) {
@@ -229,13 +231,17 @@ static ALWAYS_INLINE void rows_unpack_q2_k(const uint8_t *b, struct unit512 *u) 
     split_pairs(b + 16, u);
     __m128i bytes = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)b), _mm_setr_epi8(SUBS_OF_PAIRS));
     __m512i s = _mm512_cvtepu8_epi32(bytes);
-    __m128 d = _mm_xor_ps(_mm_cvtph_ps(_mm_loadu_si32(b + 80)), _mm_setr_ps(0, -0.0f, 0, 0));
-    u->scale = _mm512_mul_ps(_mm512_broadcastss_ps(d),
-                             _mm512_cvtepi32_ps(_mm512_and_si512(s, _mm512_set1_epi32(15))));
-    u->min = _mm512_mul_ps(_mm512_broadcastss_ps(_mm_movehdup_ps(d)), _mm512_cvtepi32_ps(_mm512_srli_epi32(s, 4)));
+    float d[4];
+    _mm_storeu_ps(d, _mm_xor_ps(_mm_cvtph_ps(_mm_loadu_si32(b + 80)), _mm_setr_ps(0, -0.0f, 0, 0)));
+    __asm__("" : "+m"(d));
+    const __m512 number = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    /* Looking up takes the low four bits. */
+    u->scale = _mm512_mul_ps(_mm512_set1_ps(d[0]), _mm512_permutexvar_ps(s, number));
+    u->min = _mm512_mul_ps(_mm512_set1_ps(d[1]), _mm512_cvtepi32_ps(_mm512_srli_epi32(s, 4)));
 }
 
-/* As Q2_K; bit g of byte l of the first 32 is the third bit of element 32g + l, which vector g % 4 has. */
+/* Pairs as in Q2_K, but vector j gets sub-blocks j of all quarters; the second and the fourth have 4 times the code.
+ * Bit g of byte l of the first 32 is the third bit of element 32g + l, which vector g % 4 has. */
 static ALWAYS_INLINE void rows_unpack_q3_k(const uint8_t *b, struct unit512 *u) {
     const __m512i pair = _mm512_set1_epi8(3), next = _mm512_set1_epi8(12);
     const __m512i third = _mm512_set1_epi8(4), third4 = _mm512_set1_epi8(16);

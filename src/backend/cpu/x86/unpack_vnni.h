@@ -18,7 +18,9 @@ struct unit512 {
 static ALWAYS_INLINE __m512 half_to_all(const uint8_t *p) {
     uint16_t h;
     memcpy(&h, p, 2);
-    return _mm512_broadcastss_ps(_mm_cvtph_ps(_mm_cvtsi32_si128(h)));
+    float f = _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(h)));
+    __asm__("" : "+m"(f));
+    return _mm512_set1_ps(f);
 }
 
 /* The halves at p, p + step, ... of eight blocks. */
