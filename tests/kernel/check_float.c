@@ -97,6 +97,44 @@ void check_tile_f32(const struct body *b) {
     }
 }
 
+/* The same with pairs of BF16, of which the numbers below the normal ones count as 0, as do such sums. */
+void check_tile_bf16(const struct body *b) {
+    tile_f32_fn *f = (tile_f32_fn *)b->fn;
+    enum { K = 100, STRIDE = 40 };
+    static uint16_t w[K * F32_ROWS][2], x[K * TILE_TOKENS][2];
+    static float all[2 * K * F32_ROWS], out[TILE_TOKENS * STRIDE], old[TILE_TOKENS * STRIDE];
+    for (unsigned rep = 0; rep < 144; rep++) {
+        struct f32_tile_job j = {
+            .w = (float *)(void *)w, .x = (float *)(void *)x, .n_k = 1 + rng_below(&rng, K),
+            .n_tok = 1 + rep % TILE_TOKENS, .add = rep >> 2 & 1, .out = out, .out_stride = STRIDE,
+        };
+        fill_floats(all, ARRAY_LEN(all), rep % N_KINDS);
+        qtype_info(QTYPE_BF16)->encode(all, w, ARRAY_LEN(all));
+        fill_floats(all, 2 * K * TILE_TOKENS, rep / 7 % N_KINDS);
+        qtype_info(QTYPE_BF16)->encode(all, x, 2 * K * TILE_TOKENS);
+        fill_floats(old, ARRAY_LEN(old), NORMAL);
+        memcpy(out, old, sizeof out);
+        f(&j);
+        for (unsigned t = 0; t < TILE_TOKENS; t++)
+            for (unsigned r = 0; r < STRIDE; r++) {
+                double was = old[t * STRIDE + r], want = j.add ? was : 0, magnitude = fabs(want);
+                if (t >= j.n_tok || r >= F32_ROWS) {
+                    assert_true(out[t * STRIDE + r] == was);
+                    continue;
+                }
+                for (size_t i = 0; i < 2 * j.n_k; i++) {
+                    const float a = f32_from_bf16(w[i / 2 * F32_ROWS + r][i % 2]);
+                    const float c = f32_from_bf16(x[i / 2 * TILE_TOKENS + t][i % 2]);
+                    const double p = isnormal(a) && isnormal(c) ? (double)a * c : 0;
+                    want += p;
+                    magnitude += fabs(p);
+                }
+                const double lost = (double)(2 * j.n_k + 1) * FLT_MIN;
+                assert_close(b->name, out[t * STRIDE + r], want, sum_bound(2 * j.n_k + 1, magnitude) + lost);
+            }
+    }
+}
+
 static void check_widen_blocks(const struct body *b) {
     enum { BLOCKS = 9 };
     const struct qtype_info *info = qtype_info(b->type);

@@ -45,13 +45,17 @@ static double half_step(const struct matmul *m, const float *x, size_t i) {
     return top / 254 * 1.0001;
 }
 
-/* Float bound, plus half a step of rounding of each activation when not exact. */
-static void product_check(const struct product *p, bool int8) {
+/* Float bound, plus the largest rounding error of each activation when not exact: half a step of int8, or of BF16,
+ * which has 8 bits. */
+static void product_check(const struct product *p, bool exact) {
     const struct matmul *m = &p->m;
     float *row = malloc(m->n_in * sizeof(float));
     double *steps = mem_calloc(m->n_tok * m->n_in, sizeof *steps);
-    for (size_t i = 0; int8 && i < m->n_tok * m->n_in; i++)
-        steps[i] = half_step(m, m->x + i / m->n_in * m->x_stride, i % m->n_in);
+    for (size_t i = 0; !exact && i < m->n_tok * m->n_in; i++) {
+        const float *x = m->x + i / m->n_in * m->x_stride;
+        if (int8_form(m->type)->sub) steps[i] = half_step(m, x, i % m->n_in);
+        else if (m->type == QTYPE_BF16) steps[i] = fabs(x[i % m->n_in]) / 256;
+    }
     for (size_t o = 0; o < m->n_out; o++) {
         qtype_info(m->type)->decode(p->w + 1 + o * m->row_bytes, row, m->n_in);
         for (size_t t = 0; t < m->n_tok; t++) {
@@ -92,7 +96,7 @@ static void check_product(const struct kern *k, enum qtype type, bool exact) {
             if (threads == 1) memcpy(first, p.out, n_out_bytes);
             assert_memory_equal(first, p.out, n_out_bytes);
         }
-        product_check(&p, !exact && cpu_matmul_is_int8(k, type));
+        product_check(&p, exact);
         free(first);
         product_free(&p);
     }
@@ -108,7 +112,7 @@ static void check_long_product(const struct kern *k) {
         product_new(&p, types[i], 256 * 33, 37, 14, OUTLIER);
         void *scratch = mem_alloc(1, cpu_matmul_scratch(types[i], p.m.n_in, 14, 2, false));
         cpu_matmul(k, pool, &p.m, 1, scratch, false);
-        product_check(&p, !qtype_is_float(types[i]));
+        product_check(&p, false);
         mem_free(scratch);
         pool_close(pool);
         product_free(&p);

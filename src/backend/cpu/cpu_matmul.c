@@ -17,7 +17,8 @@ enum {
      * short enough that a small matrix has work for several threads. */
     PIECE_MIN_BYTES = 1 << 16, PIECE_MAX_BYTES = 1 << 17, PIECES = 32,
     CHUNK_UNITS = 16,      /* units of a panel that are unpacked at once: 96 KiB, beside the tile in a 512 KiB cache */
-    CHUNK_F32 = 512,       /* inner length of a float panel: 64 KiB */
+    CHUNK_F32 = 512,       /* inner length of a float panel, in floats: 64 KiB */
+    GATHER = 256,          /* floats of each token of a tile that are packed at once */
     EDGE_ROWS = 256,       /* results of a rows kernel that wait beside the matrix for their places */
 };
 
@@ -210,29 +211,49 @@ void cpu_matmul_panels(void *arg, size_t begin, size_t end, unsigned thread) {
 
 /* --- Many tokens, float --- */
 
-static void pack_x_body(void *arg, size_t begin, size_t end, unsigned thread) {
-    const struct matmul_run *a = arg;
+bool cpu_matmul_takes_pairs(const struct kern *k, const struct matmul *m, bool exact) {
+    return !exact && k->tile_bf16 && m->type == QTYPE_BF16 && m->n_in % 2 == 0 && m->row_bytes % sizeof(float) == 0;
+}
+
+/* Weights, or activations, in the room of a float. */
+static size_t in_float(const struct matmul_run *a) { return a->pairs ? 2 : 1; }
+
+void cpu_matmul_pack_tile(const struct matmul_run *a, size_t tile) {
     const struct matmul *m = a->m;
-    (void)thread;
-    for (size_t tile = begin; tile < end; tile++) {
-        size_t t = tile * TILE_TOKENS;
+    const size_t t = tile * TILE_TOKENS, n = min_u64(m->n_tok - t, TILE_TOKENS), each = in_float(a);
+    float rows[TILE_TOKENS * GATHER];
+    for (size_t k = 0; k < m->n_in; k += GATHER * each) {
+        const size_t n_k = min_u64(m->n_in - k, GATHER * each);
         struct pack_f32_job j = {
-            .rows = m->x + t * m->x_stride, .stride = m->x_stride, .n_rows = min_u64(m->n_tok - t, TILE_TOKENS),
-            .n_k = m->n_in, .width = TILE_TOKENS, .out = a->xf + t * m->n_in,
+            .rows = rows, .stride = GATHER, .n_rows = n, .n_k = n_k / each, .width = TILE_TOKENS,
+            .out = a->xf + (t * m->n_in + k * TILE_TOKENS) / each,
         };
+        for (size_t i = 0; i < n; i++)
+            a->k->narrow[a->pairs ? QTYPE_BF16 : QTYPE_F32](x_row(m, t + i) + k, rows + i * GATHER, n_k);
         a->k->pack_f32(&j);
     }
 }
 
-/* Decodes n weights from weight k on of each row and packs them. */
+static void pack_x_body(void *arg, size_t begin, size_t end, unsigned thread) {
+    (void)thread;
+    for (size_t tile = begin; tile < end; tile++) cpu_matmul_pack_tile(arg, tile);
+}
+
+/* Packs n weights from weight k on of each row, decoded unless they are taken in pairs. */
 static void pack_rows(const struct matmul_run *a, size_t row, size_t n_rows, size_t k, size_t n, float *panel) {
     const struct matmul *m = a->m;
     float *decoded = panel + F32_ROWS * CHUNK_F32;
     size_t at = k / a->info->block_weights * a->info->block_bytes;
-    for (size_t r = 0; r < n_rows; r++) a->k->widen[m->type](weight_row(m, row + r) + at, decoded + r * CHUNK_F32, n);
     struct pack_f32_job j = {
-        .rows = decoded, .stride = CHUNK_F32, .n_rows = n_rows, .n_k = n, .width = F32_ROWS, .out = panel,
+        .rows = decoded, .stride = CHUNK_F32, .n_rows = n_rows, .n_k = n / in_float(a), .width = F32_ROWS, .out = panel,
     };
+    if (a->pairs) {
+        j.rows = (const float *)(const void *)(weight_row(m, row) + at);
+        j.stride = m->row_bytes / sizeof(float);
+    } else {
+        for (size_t r = 0; r < n_rows; r++)
+            a->k->widen[m->type](weight_row(m, row + r) + at, decoded + r * CHUNK_F32, n);
+    }
     a->k->pack_f32(&j);
 }
 
@@ -241,18 +262,19 @@ void cpu_matmul_floats(void *arg, size_t begin, size_t end, unsigned thread) {
     const struct matmul *m = a->m;
     float *panel = (float *)(a->slots + thread * a->slot_bytes), edge[TILE_TOKENS * F32_ROWS];
     bool whole = end - begin == F32_ROWS && !m->pick;
-    for (size_t k = 0; k < m->n_in; k += CHUNK_F32) {
-        size_t n_k = min_u64(m->n_in - k, CHUNK_F32);
+    const size_t each = in_float(a);
+    for (size_t k = 0; k < m->n_in; k += CHUNK_F32 * each) {
+        size_t n_k = min_u64(m->n_in - k, CHUNK_F32 * each);
         pack_rows(a, begin, end - begin, k, n_k, panel);
         for (size_t t = 0; t < m->n_tok; t += TILE_TOKENS) {
             const struct tile_place at = { m, t, min_u64(m->n_tok - t, TILE_TOKENS), begin, end - begin };
             struct f32_tile_job j = {
-                .w = panel, .x = a->xf + t * m->n_in + k * TILE_TOKENS, .n_k = n_k,
+                .w = panel, .x = a->xf + (t * m->n_in + k * TILE_TOKENS) / each, .n_k = n_k / each,
                 .n_tok = (unsigned)at.n_tok, .add = k > 0,
                 .out = whole ? out_row(m, t) + begin : edge, .out_stride = whole ? m->out_stride : F32_ROWS,
             };
             if (!whole && j.add) copy_in(&at, edge, F32_ROWS);
-            a->k->tile_f32(&j);
+            (a->pairs ? a->k->tile_bf16 : a->k->tile_f32)(&j);
             if (!whole) copy_out(&at, edge, F32_ROWS);
         }
     }
@@ -327,8 +349,9 @@ static void run_int8(struct matmul_run *a, struct pool *pool, uint8_t *scratch) 
     pool_run(pool, m->n_out, PANEL_ROWS, cpu_matmul_panels, a);
 }
 
-static void run_float(struct matmul_run *a, struct pool *pool, uint8_t *scratch) {
+static void run_float(struct matmul_run *a, struct pool *pool, uint8_t *scratch, bool exact) {
     const struct matmul *m = a->m;
+    a->pairs = cpu_matmul_takes_pairs(a->k, m, exact);
     a->slots = scratch;
     a->slot_bytes = cpu_matmul_float_slot(m->n_in);
     if (m->n_tok <= FEW_TOKENS_FLOAT) {
@@ -358,7 +381,7 @@ void cpu_matmul(const struct kern *k, struct pool *pool, const struct matmul *m,
     }
     for (size_t i = 0; i < n; i++) {
         struct matmul_run a = run_of(k, &m[i]);
-        if (!takes_int8(k, &m[i], exact)) run_float(&a, pool, scratch);
+        if (!takes_int8(k, &m[i], exact)) run_float(&a, pool, scratch, exact);
         else if (is_few(k, &m[i])) run_few(k, pool, &m[i], 1, scratch);
         else run_int8(&a, pool, scratch);
     }

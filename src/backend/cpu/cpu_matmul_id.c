@@ -7,8 +7,6 @@
 #include "backend/cpu/cpu_matmul.h"
 #include "backend/cpu/cpu_matmul_impl.h"
 
-enum { GATHER = 256 }; /* numbers of each token of a tile that are gathered at once */
-
 /* The slots that one matrix is multiplied with: n from `begin` on in the order of the matrices; tile, x: how many tiles
  * to prepare come before theirs, and how many rounded tokens. */
 struct group { uint32_t matrix, begin, n, tile, x; };
@@ -108,16 +106,9 @@ static struct matmul_run run_of(const struct id_run *a, const struct group *g, c
 static void gather_tile(const struct matmul_run *one, size_t tile, bool few) {
     const struct matmul *m = one->m;
     const size_t t = tile * TILE_TOKENS, n = min_u64(m->n_tok - t, TILE_TOKENS);
-    float rows[TILE_TOKENS * GATHER], *to = one->xf + t * m->n_in;
+    float *to = one->xf + t * m->n_in;
+    if (!few) cpu_matmul_pack_tile(one, tile);
     for (size_t i = 0; few && i < n; i++) memcpy(to + i * m->n_in, x_row(m, t + i), m->n_in * sizeof *to);
-    for (size_t k = 0; !few && k < m->n_in; k += GATHER) {
-        struct pack_f32_job j = {
-            .rows = rows, .stride = GATHER, .n_rows = n, .n_k = min_u64(m->n_in - k, GATHER), .width = TILE_TOKENS,
-            .out = to + k * TILE_TOKENS,
-        };
-        for (size_t i = 0; i < n; i++) memcpy(rows + i * GATHER, x_row(m, t + i) + k, j.n_k * sizeof *rows);
-        one->k->pack_f32(&j);
-    }
 }
 
 /* The last group that begins at this tile or before. */
@@ -171,6 +162,7 @@ void cpu_matmul_id(const struct kern *k, struct pool *pool, const struct matmul_
     struct id_run a = { .m = m, .int8 = !exact && cpu_matmul_is_int8(k, each->type) };
     a.one = (struct matmul_run){
         .k = k, .form = int8_form(each->type), .info = qtype_info(each->type), .n_units = units_of(each->n_in),
+        .pairs = cpu_matmul_takes_pairs(k, each, exact),
     };
     id_layout(m, a.int8, pool_size(pool), &l); /* fits, or compile would have failed */
     a.order = (uint32_t *)(void *)(at + l.order);

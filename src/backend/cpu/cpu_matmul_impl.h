@@ -17,9 +17,10 @@ struct matmul_run {
     const struct int8_form *form;
     const struct qtype_info *info;
     enum matmul_way way;   /* in int8 */
+    bool pairs;            /* of BF16 in the place of floats, in panels and tiles */
     size_t n_units;        /* of a row */
     struct x_unit *x8;     /* tiles of [n_units][tokens of the tile] */
-    float *xf;             /* tiles of [n_in][TILE_TOKENS] */
+    float *xf;             /* tiles of [n_in][TILE_TOKENS], or of half as many with pairs */
     uint8_t *slots;        /* one for each thread */
     size_t slot_bytes;
 };
@@ -38,6 +39,10 @@ static inline const float *x_row(const struct matmul *m, size_t t) {
  * the decoded rows that it is packed from. */
 size_t cpu_matmul_int8_slot(void);
 size_t cpu_matmul_float_slot(size_t n_in);
+/* Whether many tokens of a float product are multiplied as pairs of BF16. */
+bool cpu_matmul_takes_pairs(const struct kern *k, const struct matmul *m, bool exact);
+/* Packs the activations of tile `tile` of TILE_TOKENS tokens to its place in xf. */
+void cpu_matmul_pack_tile(const struct matmul_run *a, size_t tile);
 /* Rows of a piece of work for the two functions on rows. */
 size_t cpu_matmul_grain(const struct matmul *m);
 

@@ -109,7 +109,8 @@ typedef void tile_fn(const struct tile_job *j);
 #define ROUND_TINY 0x1p-100f
 typedef void round_fn(const float *x, size_t n, const struct int8_form *form, struct x_unit *out);
 
-/* Float tiles. w is a packed panel [n_k][F32_ROWS], x a packed tile [n_k][TILE_TOKENS]. */
+/* Float tiles. w is a packed panel [n_k][F32_ROWS], x a packed tile [n_k][TILE_TOKENS]. tile_bf16 has pairs of BF16 in
+ * the place of floats, the products of which are added, and takes numbers below the normal ones for 0. */
 struct f32_tile_job {
     const float *w, *x;
     size_t n_k;
@@ -180,6 +181,7 @@ struct kern {
     dot_f32_fn *dot_f32;
     round_fn *round;
     tile_f32_fn *tile_f32;
+    tile_f32_fn *tile_bf16;              /* NULL where the processor has none; narrow[QTYPE_BF16] is there with it */
     pack_f32_fn *pack_f32;
     tile_fn *tile16, *tile32;            /* by the form's sub */
     read_sum_fn *read_sum;
@@ -194,7 +196,7 @@ struct kern {
     widen_fn *widen[QTYPE_ID_LIMIT];     /* never NULL for a known type */
     attn_dot_fn *attn_dot[QTYPE_ID_LIMIT]; /* F32, F16, Q8_0, and likewise below */
     attn_mix_fn *attn_mix[QTYPE_ID_LIMIT];
-    narrow_fn *narrow[QTYPE_ID_LIMIT];
+    narrow_fn *narrow[QTYPE_ID_LIMIT];   /* and BF16, or NULL */
     softmax_fn *softmax;
     blend_fn *blend;
     silu_mul_fn *silu_mul;

@@ -45,11 +45,15 @@ static ALWAYS_INLINE void pack(const struct pack_f32_job *j) {
 }
 
 /* --- The tile: two vectors of rows times several tokens, 24 sums in 32 registers or 12 in 16. One step loads two
- * vectors of weights and broadcasts one float for each token. --- */
+ * vectors of weights and broadcasts one float for each token, or what stands for a float. --- */
+
+/* Products w * x added to sums. */
+typedef vec tile_step(vec w, vec x, vec sums);
 
 enum { TILE_AT_ONCE = VEC_REGISTERS == 32 ? 12 : 6 };
 
-static ALWAYS_INLINE void tile_block(const struct f32_tile_job *j, unsigned row, unsigned t0, const unsigned n_tok) {
+static ALWAYS_INLINE void tile_block(const struct f32_tile_job *j, unsigned row, unsigned t0, const unsigned n_tok,
+                                     tile_step *step) {
     vec s0[TILE_AT_ONCE], s1[TILE_AT_ONCE];
     float *out = j->out + t0 * j->out_stride + row;
     const float *w = j->w + row, *x = j->x + t0;
@@ -59,8 +63,8 @@ static ALWAYS_INLINE void tile_block(const struct f32_tile_job *j, unsigned row,
         const vec w0 = vec_load(w), w1 = vec_load(w + VEC);
 #pragma GCC unroll 12
         for (unsigned t = 0; t < n_tok; t++) {
-            s0[t] = vec_fma(w0, vec_all(x[t]), s0[t]);
-            s1[t] = vec_fma(w1, vec_all(x[t]), s1[t]);
+            s0[t] = step(w0, vec_all(x[t]), s0[t]);
+            s1[t] = step(w1, vec_all(x[t]), s1[t]);
         }
     }
 #pragma GCC unroll 12
@@ -74,12 +78,13 @@ static ALWAYS_INLINE void tile_block(const struct f32_tile_job *j, unsigned row,
     }
 }
 
-static ALWAYS_INLINE void tile(const struct f32_tile_job *j) {
+static ALWAYS_INLINE void tile(const struct f32_tile_job *j, tile_step *step) {
     for (unsigned row = 0; row < F32_ROWS; row += 2 * VEC) {
         unsigned t = 0;
-        for (; t + TILE_AT_ONCE <= j->n_tok; t += TILE_AT_ONCE) tile_block(j, row, t, TILE_AT_ONCE);
-        for (; t + TILE_AT_ONCE / 3 <= j->n_tok; t += TILE_AT_ONCE / 3) tile_block(j, row, t, TILE_AT_ONCE / 3);
-        for (; t < j->n_tok; t++) tile_block(j, row, t, 1);
+        for (; t + TILE_AT_ONCE <= j->n_tok; t += TILE_AT_ONCE) tile_block(j, row, t, TILE_AT_ONCE, step);
+        for (; t + TILE_AT_ONCE / 3 <= j->n_tok; t += TILE_AT_ONCE / 3)
+            tile_block(j, row, t, TILE_AT_ONCE / 3, step);
+        for (; t < j->n_tok; t++) tile_block(j, row, t, 1, step);
     }
 }
 
