@@ -273,6 +273,15 @@ static struct span span_of(const struct tile *t, int64_t chunk) {
                           (int64_t)min_u64((uint64_t)t->end, (uint64_t)(chunk + 1) * CHUNK) };
 }
 
+/* Queries that begin with a chunk for whose rows nobody has asked yet. */
+static void begin_queries(const struct piece *p, int64_t chunk) {
+    const struct span now = span_of(p->tile, chunk);
+    const struct run r = run_at(p, 1, now.begin, p->tile->end > p->tile->begin ? now.end : now.begin);
+    for (int64_t i = 0; i < r.n; i++)
+        for (size_t k = 0; k < p->n_heads * r.head_bytes; k += 64) PREFETCH(r.rows + (size_t)i * r.row_bytes + k);
+    gather_queries(p);
+}
+
 /* The partial results of all queries of the piece over one chunk, in now. goes_on: the next chunk follows. */
 static void attend_chunk(const struct piece *p, int64_t chunk, bool goes_on) {
     const struct span now = span_of(p->tile, chunk), next = span_of(p->tile, chunk + goes_on);
@@ -284,11 +293,11 @@ static void attend_chunk(const struct piece *p, int64_t chunk, bool goes_on) {
 /* sum takes in the partial result of the next chunk. A sum of 0 is that of no position. */
 static void merge(const struct attention *a, float *sum, const float *next) {
     if (next[1] == 0) return;
-    const float max = sum[1] > 0 ? fmaxf(sum[0], next[0]) : next[0];
-    const float keep = sum[1] > 0 ? expf(sum[0] - max) : 0, take = expf(next[0] - max);
+    const float apart = sum[1] > 0 ? next[0] - sum[0] : INFINITY; /* the larger one's weight is 1 */
+    const float keep = apart > 0 ? expf(-apart) : 1, take = apart > 0 ? 1 : expf(apart);
     a->r->d->kern.blend(sum + LANES, keep, next + LANES, take, a->s.d.head_dim_v);
     sum[1] = keep * sum[1] + take * next[1];
-    sum[0] = max;
+    if (apart > 0) sum[0] = next[0];
 }
 
 /* The token's and head's place in the result; a token that sees nothing gets zeros. A head's sink is one score more in
@@ -367,8 +376,8 @@ static void run_pieces(void *arg, size_t begin, size_t end, unsigned thread) {
             .row = (float *)(void *)(own + a->l.row),
         };
         p.n_heads = (uint32_t)min_u64(a->heads, a->s.n_kv_head - p.head);
-        gather_queries(&p);
-        if (a->s.split) attend_part(&p, chunk, shares == 1 && i + 1 < end && chunk + 1 < chunks_of(tile));
+        if (i == begin || chunk == 0 || shares > 1) begin_queries(&p, tile->begin / CHUNK + (int64_t)chunk);
+        if (a->s.split) attend_part(&p, chunk, shares == 1 && chunk + 1 < chunks_of(tile));
         else attend_tile(&p);
     }
 }
