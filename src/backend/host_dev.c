@@ -45,6 +45,7 @@ enum err_code host_alloc(struct backend *b, uint64_t bytes, uint32_t *buffer, st
 
 enum err_code host_import(struct backend *b, const void *host, uint64_t bytes, uint32_t *buffer, struct err *e) {
     if (!host) return err_set(e, ERR_INTERNAL, "no memory to import");
+    os_advise(host, (size_t)bytes, OS_HUGE); /* a file not yet in memory then comes in pages of 2 MB: docs/kernels.md */
     /* The const comes back as `lent`: compile refuses programs that write here, and so does upload. */
     struct host_buffer hb = { .p = (uint8_t *)host, .bytes = bytes, .lent = true };
     return add_buffer(dev(b), hb, buffer, e);
