@@ -6,6 +6,7 @@
 #include <immintrin.h>
 
 #include "backend/cpu/x86/unpack_vnni.h"
+#include "qtype/codec.h"
 
 /* A load that happens once: left alone, the compiler loads for each use, and a load across two lines costs two. */
 static ALWAYS_INLINE __m512i load512(const uint8_t *p) {
@@ -149,16 +150,17 @@ static ALWAYS_INLINE void rows_unpack_iq4_xs(const uint8_t *b, struct unit512 *u
     u->scale = iq4_xs_scales(b);
 }
 
-/* Scale 0, min 0, scale 1 ... of Q4_K and Q5_K; for the layout see k4_scales. */
+/* Scale 0, min 0, scale 1 ... of Q4_K and Q5_K; for the layout see k4_scales. The bits are put together outside of the
+ * vector registers, whose operations are what the kernels lack: scales 0 to 3 and mins 0 to 3 to one word, the others
+ * to another one. */
 static ALWAYS_INLINE __m512 k4_pairs(const uint8_t *b) {
-    __m128i w = _mm_loadu_si128((const __m128i *)b);
-    __m128i low = _mm_srlv_epi32(_mm_shuffle_epi32(w, _MM_SHUFFLE(3, 2, 3, 1)), _mm_setr_epi32(0, 0, 0, 4));
-    __m128i high = _mm_srli_epi32(_mm_shuffle_epi32(w, _MM_SHUFFLE(2, 2, 1, 1)), 2);
-    low = _mm_and_si128(low, _mm_setr_epi32(0x3f3f3f3f, 0x0f0f0f0f, 0x3f3f3f3f, 0x0f0f0f0f));
-    high = _mm_and_si128(high, _mm_setr_epi32(0, 0x30303030, 0, 0x30303030));
-    const __m128i by_turns = _mm_setr_epi8(0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15);
-    __m128i both = _mm_shuffle_epi8(_mm_or_si128(low, high), by_turns);
-    __m128 d = _mm_xor_ps(_mm_cvtph_ps(w), _mm_setr_ps(0, -0.0f, 0, 0));
+    const uint64_t nibbles = 0x0f0f0f0f0f0f0f0f, pairs = 0x3030303030303030;
+    uint64_t six, four = load_u32(b + 12);
+    memcpy(&six, b + 4, 8);
+    const uint64_t low = six & (nibbles | pairs), high = ((four | four << 28) & nibbles) | (six >> 2 & pairs);
+    const __m128i by_turns = _mm_setr_epi8(0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15);
+    __m128i both = _mm_shuffle_epi8(_mm_set_epi64x((int64_t)high, (int64_t)low), by_turns);
+    __m128 d = _mm_xor_ps(_mm_cvtph_ps(_mm_loadu_si32(b)), _mm_setr_ps(0, -0.0f, 0, 0));
     __m512 dd = _mm512_castpd_ps(_mm512_broadcastsd_pd(_mm_castps_pd(d)));
     return _mm512_mul_ps(dd, _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(both)));
 }
