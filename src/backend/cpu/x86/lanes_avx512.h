@@ -20,7 +20,9 @@
 
 /* Where codes come from: what is stored, or a buffer where they have been put with A and B by turns, vector by vector,
  * the sub-blocks of a vector one after the other or side by side. */
-enum lanes_source { LANES_Q4_K, LANES_Q4_0, LANES_Q4_1, LANES_Q8_0, LANES_Q2_K, LANES_IN_ORDER, LANES_BY_BLOCKS };
+enum lanes_source {
+    LANES_Q4_K, LANES_Q4_0, LANES_Q4_1, LANES_Q8_0, LANES_Q2_K, LANES_TQ2_0, LANES_IN_ORDER, LANES_BY_BLOCKS
+};
 struct lanes_type { struct lanes_order order; enum lanes_source from; };
 
 /* What is taken out of a unit of weights: scales and mins of the pairs, A and B by turns, and codes where they cannot

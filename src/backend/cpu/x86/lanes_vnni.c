@@ -31,11 +31,15 @@ static ALWAYS_INLINE void put_q2_k(const uint8_t *b, struct lanes_unit *out) {
     put_scales(_mm512_permutexvar_ps(at, u.scale), out);
 }
 
+static ALWAYS_INLINE void put_tq2_0(const uint8_t *b, struct lanes_unit *out) { put_scales(half_to_all(b + 64), out); }
+
 LANES_AVX512(q4_k, vnni, { { { 32, 0, true }, { 8, 1, 2, 4, 16, 32 }, .times = { 16 } }, LANES_Q4_K })
 LANES_AVX512(q4_0, vnni, { { { 32, 8, false }, { 4, 1, 2, 8, 16, 32 }, .times = { 16 }, .one_sub = true }, LANES_Q4_0 })
 LANES_AVX512(q4_1, vnni, { { { 32, 0, true }, { 4, 1, 2, 8, 16, 32 }, .times = { 16 }, .one_sub = true }, LANES_Q4_1 })
 LANES_AVX512(q8_0, vnni, { { { 32, 128, false }, { 1, 2, 4, 8, 16, 32 }, .one_sub = true }, LANES_Q8_0 })
 LANES_AVX512(q2_k, vnni, { { { 16, 0, true }, { 8, 1, 2, 4, 16, 32 }, .times = { 4, 0, 0, 0, 16 } }, LANES_Q2_K })
+LANES_AVX512(tq2_0, vnni,
+             { { { 32, 1, false }, { 8, 1, 2, 4, 16, 32 }, .times = { 4, 0, 0, 0, 16 } }, LANES_TQ2_0 })
 
 /* --- Codes that are taken apart as for rows kernels --- */
 
