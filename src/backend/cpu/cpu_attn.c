@@ -273,13 +273,12 @@ static struct span span_of(const struct tile *t, int64_t chunk) {
                           (int64_t)min_u64((uint64_t)t->end, (uint64_t)(chunk + 1) * CHUNK) };
 }
 
-/* Queries that begin with a chunk for whose rows nobody has asked yet. */
-static void begin_queries(const struct piece *p, int64_t chunk) {
+/* Asks for the rows that a piece begins with; those that the piece before has asked for are there already. */
+static void ask_first(const struct piece *p, int64_t chunk) {
     const struct span now = span_of(p->tile, chunk);
     const struct run r = run_at(p, 1, now.begin, p->tile->end > p->tile->begin ? now.end : now.begin);
     for (int64_t i = 0; i < r.n; i++)
         for (size_t k = 0; k < p->n_heads * r.head_bytes; k += 64) PREFETCH(r.rows + (size_t)i * r.row_bytes + k);
-    gather_queries(p);
 }
 
 /* The partial results of all queries of the piece over one chunk, in now. goes_on: the next chunk follows. */
@@ -376,7 +375,9 @@ static void run_pieces(void *arg, size_t begin, size_t end, unsigned thread) {
             .row = (float *)(void *)(own + a->l.row),
         };
         p.n_heads = (uint32_t)min_u64(a->heads, a->s.n_kv_head - p.head);
-        if (i == begin || chunk == 0 || shares > 1) begin_queries(&p, tile->begin / CHUNK + (int64_t)chunk);
+        ask_first(&p, tile->begin / CHUNK + (int64_t)chunk);
+        gather_queries(&p);
+        /* The thread's next piece is the next chunk, unless there are several for each. */
         if (a->s.split) attend_part(&p, chunk, shares == 1 && chunk + 1 < chunks_of(tile));
         else attend_tile(&p);
     }
@@ -404,8 +405,6 @@ void cpu_attention(struct cpu_run *r) {
     a.tiles = (struct tile *)(void *)((uint8_t *)r->scratch + a.l.tiles);
     make_tiles(&a);
     const size_t n_pieces = number_pieces(&a);
-    /* Chunks that follow each other are handed out together. */
-    const size_t grain = a.s.split ? max_u64(n_pieces / PIECES_A_THREAD / pool_size(r->d->pool), 1) : 1;
-    pool_run(r->d->pool, n_pieces, grain, run_pieces, &a);
+    pool_run(r->d->pool, n_pieces, 1, run_pieces, &a);
     if (a.s.split) pool_run(r->d->pool, a.s.n_tok * a.s.n_head, a.s.group, merge_parts, &a);
 }
