@@ -27,8 +27,8 @@ bool cpu_matmul_is_int8(const struct kern *k, enum qtype type) {
 }
 
 enum matmul_way cpu_matmul_way(const struct kern *k, enum qtype type, size_t n_tok) {
-    if (n_tok <= k->few_tokens[type]) return BY_ROWS;
-    return n_tok <= k->several_tokens[type] ? BY_LANES : BY_PANELS;
+    if (n_tok <= LANES_TOKENS && k->lanes_tokens[type] >> n_tok & 1) return BY_LANES;
+    return n_tok <= k->few_tokens[type] ? BY_ROWS : BY_PANELS;
 }
 
 size_t cpu_matmul_int8_slot(void) { return CHUNK_UNITS * sizeof(struct panel_unit); }

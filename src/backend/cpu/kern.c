@@ -23,6 +23,25 @@ const struct int8_form *int8_form(enum qtype type) {
     return (unsigned)type < QTYPE_ID_LIMIT ? &forms[type] : &none;
 }
 
+/* Bits from..to. */
+#define TOKENS(from, to) ((2u << (to)) - (1u << (from)))
+
+/* Measured (docs/kernels.md). Arranged activations make rows cheaper, VNNI makes tiles cheaper still. Lanes are filled
+ * up to 4, 8 or 16 tokens. */
+static void choose_ways(struct kern *k, bool vnni) {
+    /* With VNNI, the types that take long to be taken apart. */
+    static const uint8_t grid[QTYPE_ID_LIMIT] = {
+        [QTYPE_IQ1_S] = 5,  [QTYPE_IQ1_M] = 5,   [QTYPE_IQ2_XXS] = 7, [QTYPE_IQ2_XS] = 7,
+        [QTYPE_IQ2_S] = 7,  [QTYPE_IQ3_XXS] = 6, [QTYPE_IQ3_S] = 6,
+    };
+    for (uint32_t id = 0; id < QTYPE_ID_LIMIT; id++) {
+        k->few_tokens[id] = !k->arrange[id] ? 3 : !vnni ? ROWS_TOKENS : grid[id] ? grid[id] : 4;
+        if (!k->lanes[id]) continue;
+        k->lanes_tokens[id] = !vnni ? TOKENS(7, 8) | TOKENS(11, 16) : grid[id] ? TOKENS(7, 8) : TOKENS(3, 8);
+    }
+    if (!vnni && k->lanes[QTYPE_MXFP4]) k->lanes_tokens[QTYPE_MXFP4] = TOKENS(3, 8) | TOKENS(13, 16);
+}
+
 void kern_init(struct kern *k, unsigned features) {
     memset(k, 0, sizeof *k);
     for (uint32_t id = 0; id < QTYPE_ID_LIMIT; id++) k->widen[id] = qtype_info(id) ? qtype_info(id)->decode : NULL;
@@ -31,10 +50,5 @@ void kern_init(struct kern *k, unsigned features) {
 #include "backend/cpu/kernels.def"
 #undef KERNEL
 #undef KERNEL_OF
-    /* Measured (docs/kernels.md). */
-    const uint8_t arranged = features & CPU_VNNI ? 4 : ROWS_TOKENS;
-    for (uint32_t id = 0; id < QTYPE_ID_LIMIT; id++) {
-        k->few_tokens[id] = k->lanes[id] ? 2 : k->arrange[id] ? arranged : 3;
-        k->several_tokens[id] = k->lanes[id] ? 8 : 0;
-    }
+    choose_ways(k, features & CPU_VNNI);
 }

@@ -186,8 +186,10 @@ struct kern {
     tile_fn *tile16, *tile32;            /* by the form's sub */
     read_sum_fn *read_sum;
     spin_fn *spin_int8, *spin_f32;
-    uint8_t few_tokens[QTYPE_ID_LIMIT];  /* up to here rows are the fastest way; at most ROWS_TOKENS */
-    uint8_t several_tokens[QTYPE_ID_LIMIT]; /* and up to here lanes; at most LANES_TOKENS, 0 where a type has none */
+    /* The fastest way of n tokens: lanes if bit n is set, else rows up to few_tokens (at most ROWS_TOKENS), else panels
+     * and tiles. */
+    uint32_t lanes_tokens[QTYPE_ID_LIMIT];
+    uint8_t few_tokens[QTYPE_ID_LIMIT];
     rows_fn *rows[QTYPE_ID_LIMIT];       /* NULL where a type has none; F32, F16, BF16 take float activations */
     arrange_fn *arrange[QTYPE_ID_LIMIT]; /* of the chosen rows kernel; NULL: nothing to do */
     lanes_fn *lanes[QTYPE_ID_LIMIT];     /* NULL where a type has none, and likewise the next */

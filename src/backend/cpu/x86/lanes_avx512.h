@@ -32,6 +32,7 @@ struct lanes_unit {
     float scale[2 * UNIT_SUBS]; /* mins behind the scales, if there are any */
 } ALIGNED(64);
 
+#define LANES_TIMES(n) (n)
 #define LANES_SUM8 __m512
 #define LANES_SUM4 __m256
 
@@ -52,7 +53,15 @@ static ALWAYS_INLINE void correct(struct x_unit *x, unsigned n_tok, const struct
 }
 
 #define LANES_AVX512(codec, isa, ...)                                                                                  \
-    LANES(codec, isa, __VA_ARGS__)                                                                                     \
+    static const struct lanes_type codec##_type = __VA_ARGS__;                                                         \
+    LANES_LOOP(codec, 8, LANES_SUM8)                                                                                   \
+    LANES_LOOP(codec, 4, LANES_SUM4)                                                                                   \
+    void lanes_##codec##_##isa(const struct rows_job *j) {                                                             \
+        for (unsigned t = 0; t < j->n_tok; t += 8) {                                                                   \
+            if (is_eight(t, j->n_tok)) codec##_lanes8(j, t);                                                           \
+            else codec##_lanes4(j, t);                                                                                 \
+        }                                                                                                              \
+    }                                                                                                                  \
     void turn_##codec##_##isa(struct x_unit *x, unsigned n_tok) {                                                      \
         turn_all(x, n_tok, &codec##_type.order);                                                                       \
         correct(x, n_tok, &codec##_type.order);                                                                        \
@@ -84,10 +93,9 @@ static ALWAYS_INLINE void put_unit(const struct unit512 *u, __m512i at, struct l
     put_scales(_mm512_permutexvar_ps(at, u->scale), out);
 }
 
-/* Orders for put_unit: sub-blocks s and s + 4 make a pair, of eight; with mins by turns; s and s + 8, of sixteen; what
- * stands by turns is brought apart. */
+/* Orders for put_unit: sub-blocks s and s + 4 make a pair; the same with mins by turns; what stands by turns is brought
+ * apart. */
 #define PAIRS_OF_8 _mm512_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7, 0, 0, 0, 0, 0, 0, 0, 0)
 #define PAIRS_WITH_MINS _mm512_setr_epi32(0, 8, 2, 10, 4, 12, 6, 14, 1, 9, 3, 11, 5, 13, 7, 15)
-#define PAIRS_OF_16 _mm512_setr_epi32(0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15)
 #define EVEN_THEN_ODD _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15)
 #endif

@@ -81,8 +81,9 @@ static ALWAYS_INLINE void turn_all(struct x_unit *x, unsigned n_tok, const struc
 
 /* --- The loop --- */
 
-/* The file that expands it has the arithmetic: struct lanes_unit, struct lanes_type with its order, the sums of a row
- * as LANES_SUM8 and LANES_SUM4, multiply8 and multiply4 for two pairs, store8 and store4.
+/* The file that expands it has the arithmetic: struct lanes_unit, CODEC_type with its order, the sums of a row, and for
+ * n tokens multiply##n, for two pairs, and store##n. LANES_TIMES hands on how many times two pairs are multiplied: if
+ * it hides the number that is a loop, otherwise it is unrolled and a pair's number is a constant.
  *
  * put_CODEC takes the next unit apart while the current one is multiplied: a row after each pair or two. */
 #define LANES_LOOP(codec, n, sum)                                                                                      \
@@ -95,9 +96,9 @@ static ALWAYS_INLINE void turn_all(struct x_unit *x, unsigned n_tok, const struc
         for (int r = 0; r < LANES_ROWS; r++) put_##codec(w[r], &u[0][r]);                                              \
         for (unsigned now = 0; n_units; n_units--, x += x_step, now ^= 1) {                                            \
             const size_t step = n_units > 1 ? UNIT_BYTES_##codec : 0;                                                  \
-            _Pragma("GCC unroll 4") for (unsigned i = 0; i < twos; i++) {                                              \
+            _Pragma("GCC unroll 4") for (size_t i = 0; i < LANES_TIMES(twos); i++) {                                   \
                 multiply##n(&codec##_type, w, u[now], x, 2 * i, s);                                                    \
-                _Pragma("GCC unroll 2") for (unsigned r = i * each; r < (i + 1) * each; r++) {                         \
+                _Pragma("GCC unroll 2") for (size_t r = i * each; r < (i + 1) * each; r++) {                           \
                     fetch_lines(w[r] + ahead, UNIT_BYTES_##codec);                                                     \
                     put_##codec(w[r] + step, &u[now ^ 1][r]);                                                          \
                 }                                                                                                      \
@@ -123,18 +124,6 @@ static ALWAYS_INLINE void turn_all(struct x_unit *x, unsigned n_tok, const struc
                 codec##_span##n(w, 1, x + whole * x_step, x_step, 0, s);                                               \
             }                                                                                                          \
             store##n(j, row, t, s);                                                                                    \
-        }                                                                                                              \
-    }
-
-/* ...: the struct lanes_type. turn_all brings activations to its order. */
-#define LANES(codec, isa, ...)                                                                                         \
-    static const struct lanes_type codec##_type = __VA_ARGS__;                                                         \
-    LANES_LOOP(codec, 8, LANES_SUM8)                                                                                   \
-    LANES_LOOP(codec, 4, LANES_SUM4)                                                                                   \
-    void lanes_##codec##_##isa(const struct rows_job *j) {                                                             \
-        for (unsigned t = 0; t < j->n_tok; t += 8) {                                                                   \
-            if (is_eight(t, j->n_tok)) codec##_lanes8(j, t);                                                           \
-            else codec##_lanes4(j, t);                                                                                 \
         }                                                                                                              \
     }
 #endif

@@ -215,4 +215,21 @@ static ALWAYS_INLINE void take_mxfp4(const uint8_t *b, struct signed256 *u) {
     }
     u->scale[0] = mxfp4_scales(b);
 }
+
+/* Magnitudes are added to the offset or taken off it. */
+static ALWAYS_INLINE void signed_to_unit(const struct signed256 *s, const struct int8_form form, struct unit256 *u) {
+    const __m256i o = _mm256_set1_epi8((char)form.offset);
+    for (int i = 0; i < 32 / form.sub; i++) u->scale[i] = s->scale[i];
+#pragma GCC unroll 8
+    for (int v = 0; v < 8; v++)
+        u->q[v] = _mm256_add_epi8(o, _mm256_sub_epi8(_mm256_xor_si256(s->q[v], s->minus[v]), s->minus[v]));
+}
+
+/* unpack_CODEC, to codes with that offset. */
+#define SIGNED_UNPACK(codec, sub, offset)                                                                              \
+    static ALWAYS_INLINE void unpack_##codec(const uint8_t *b, struct unit256 *u) {                                    \
+        struct signed256 s;                                                                                            \
+        take_##codec(b, &s);                                                                                           \
+        signed_to_unit(&s, (struct int8_form){ sub, offset, false }, u);                                               \
+    }
 #endif
