@@ -6,7 +6,6 @@
 #include <immintrin.h>
 
 #include "backend/cpu/x86/unpack_vnni.h"
-#include "qtype/codec.h"
 
 /* A load that happens once: left alone, the compiler loads for each use, and a load across two lines costs two. */
 static ALWAYS_INLINE __m512i load512(const uint8_t *p) {

@@ -8,6 +8,7 @@
 #include "backend/cpu/unit.h"
 #include "base/compiler.h"
 #include "base/num.h"
+#include "qtype/codec.h"
 
 struct unit512 {
     __m512i q[4];  /* 64 codes each */
@@ -112,16 +113,17 @@ static ALWAYS_INLINE void unpack_iq4_nl(const uint8_t *b, struct unit512 *u) {
     for (int v = 0; v < 4; v++) u->q[v] = iq4_of(u->q[v]);
 }
 
+/* In words outside of the vector registers, whose operations are what rows kernels lack. Low nibbles of the scales:
+ * even ones in the lower nibbles of four bytes, odd ones in the upper. Their upper pairs: two bytes, in order. */
 static ALWAYS_INLINE __m512 iq4_xs_scales(const uint8_t *b) {
-    uint16_t high;
-    uint32_t low;
-    memcpy(&high, b + 2, 2);
-    memcpy(&low, b + 4, 4);
-    __m256i l = _mm256_srlv_epi32(_mm256_set1_epi32((int)low), _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28));
-    __m256i h = _mm256_srlv_epi32(_mm256_set1_epi32(high), _mm256_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14));
-    __m256i s = _mm256_or_si256(_mm256_and_si256(l, _mm256_set1_epi32(15)),
-                                _mm256_slli_epi32(_mm256_and_si256(h, _mm256_set1_epi32(3)), 4));
-    __m256 f = _mm256_cvtepi32_ps(_mm256_sub_epi32(s, _mm256_set1_epi32(32)));
+    const uint64_t nibbles = 0x0f0f0f0f0f0f0f0f, pairs = 0x3030303030303030;
+    uint64_t low = load_u32(b + 4), high = load_u16(b + 2);
+    high = (high | high << 8) & 0x00ff00ff;
+    high = (high | high << 4) & nibbles; /* the pairs of an even and an odd scale to a byte */
+    const uint64_t even_odd = ((low | low << 28) & nibbles) | ((high << 4 | high << 34) & pairs);
+    __m128i s = _mm_cvtsi64_si128((int64_t)even_odd);
+    s = _mm_shuffle_epi8(s, _mm_setr_epi8(0, 4, 1, 5, 2, 6, 3, 7, -1, -1, -1, -1, -1, -1, -1, -1));
+    __m256 f = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_sub_epi8(s, _mm_set1_epi8(32))));
     return _mm512_mul_ps(half_to_all(b), _mm512_castps256_ps512(f));
 }
 
@@ -155,12 +157,12 @@ static ALWAYS_INLINE __m512i bits_of_halves(int n) {
 /* The 16 scales, -32..31: scale s has the low nibble of byte s % 8 (s < 8) or the high one, and pair s / 4 of byte
  * 8 + s % 4. */
 static ALWAYS_INLINE __m128i q3_k_scales(const uint8_t *b) {
-    __m128i v = _mm_loadu_si128((const __m128i *)(b + 94)); /* two bytes of codes, the scales' 12, d */
-    __m128i l = _mm_shuffle_epi8(v, _mm_setr_epi8(2, 3, 4, 5, 6, 7, 8, 9, 2, 3, 4, 5, 6, 7, 8, 9));
-    __m128i h = _mm_shuffle_epi8(v, _mm_setr_epi8(10, 11, 12, 13, 10, 11, 12, 13, 10, 11, 12, 13, 10, 11, 12, 13));
-    l = _mm_and_si128(_mm_srlv_epi64(l, _mm_set_epi64x(4, 0)), _mm_set1_epi8(15));
-    h = _mm_and_si128(_mm_rolv_epi32(h, _mm_setr_epi32(4, 2, 0, 30)), _mm_set1_epi8(0x30));
-    return _mm_sub_epi8(_mm_or_si128(l, h), _mm_set1_epi8(32));
+    const uint64_t nibbles = 0x0f0f0f0f0f0f0f0f, pairs = 0x3030303030303030, high = load_u32(b + 104);
+    uint64_t low;
+    memcpy(&low, b + 96, 8);
+    const uint64_t first = (low & nibbles) | ((high << 4 | high << 34) & pairs);
+    const uint64_t second = (low >> 4 & nibbles) | ((high | high >> 2 << 32) & pairs);
+    return _mm_sub_epi8(_mm_set_epi64x((int64_t)second, (int64_t)first), _mm_set1_epi8(32));
 }
 
 static ALWAYS_INLINE void unpack_q3_k(const uint8_t *b, struct unit512 *u) {
