@@ -102,9 +102,13 @@ static ALWAYS_INLINE void unpack_q8_0(const uint8_t *b, struct unit512 *u) {
 }
 
 /* The 16 levels plus 128, in each quarter. */
+static ALWAYS_INLINE __m512i iq4_levels_in_quarters(void) {
+    return _mm512_broadcast_i32x4(
+        _mm_setr_epi8(1, 24, 45, 63, 79, 93, 106, 118, -127, -115, -103, -90, -75, -59, -39, -15));
+}
+
 static ALWAYS_INLINE __m512i iq4_of(__m512i nibbles) {
-    const __m128i levels = _mm_setr_epi8(1, 24, 45, 63, 79, 93, 106, 118, -127, -115, -103, -90, -75, -59, -39, -15);
-    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(levels), nibbles);
+    return _mm512_shuffle_epi8(iq4_levels_in_quarters(), nibbles);
 }
 
 static ALWAYS_INLINE void unpack_iq4_nl(const uint8_t *b, struct unit512 *u) {
