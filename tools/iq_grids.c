@@ -23,7 +23,8 @@ static int parse_head(const char *line, struct grid *g) {
         g->level[g->n_levels++] = strtol(p, &p, 10);
     g->n_codes = 1;
     for (unsigned i = 0; i < g->len && g->n_codes <= MAX_CODES; i++) g->n_codes *= g->n_levels;
-    return g->len > MAX_LEN || g->len % 2 || g->n_codes > MAX_CODES ? bad("a record is too large") : 0;
+    if (!g->len || g->len % 2) return bad("a length is not even");
+    return g->len > MAX_LEN || g->n_codes > MAX_CODES ? bad("a record is too large") : 0;
 }
 
 /* Reads lines of the bitmap until all codes are known. */
