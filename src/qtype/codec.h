@@ -48,6 +48,9 @@ extern const int8_t fp4_levels[16];
 uint8_t fp4_code(float x);
 /* 2^(e - 128): half of what MXFP4's e says, for levels that are doubled. */
 static inline float mxfp4_scale(unsigned e) { return f32_from_bits(e < 2 ? 0x00200000u << e : (e - 1) << 23); }
+/* Half of an unsigned float of four exponent and three mantissa bits, for levels that are doubled. Read as a float's,
+ * they are 2^-120 times too small, subnormals included. 0x7f is not a number, which counts as zero. */
+static inline float nvfp4_scale(unsigned x) { return x == 0x7f ? 0 : f32_from_bits((x & 127) << 20) * 0x1p119f; }
 /* MXFP4's e that brings a block's largest magnitude to within 4 and 8, or 0, the least, for one below its reach. */
 int mxfp4_exponent(float most);
 

@@ -115,18 +115,11 @@ void encode_mxfp4(const float *in, void *blocks, size_t n) {
     }
 }
 
-/* Half of an unsigned float of four exponent and three mantissa bits; 0x7f is not a number, which counts as zero. */
-static float half_e4m3(unsigned x) {
-    int exponent = (int)(x >> 3 & 15), mantissa = (int)(x & 7);
-    if (x == 0x7f) return 0;
-    return exponent ? ldexpf((float)(8 + mantissa), exponent - 11) : ldexpf((float)mantissa, -10);
-}
-
 /* NVFP4: scales[4] for 16 weights each, then 8 bytes for each scale: low nibbles first. */
 void decode_nvfp4(const void *blocks, float *out, size_t n) {
     for (const uint8_t *b = blocks; n; n -= 64, b += 36)
         for (int s = 0; s < 4; s++, out += 16) {
-            float d = half_e4m3(b[s]);
+            float d = nvfp4_scale(b[s]);
             for (int j = 0; j < 8; j++) {
                 unsigned q = b[4 + 8 * s + j];
                 out[j] = d * (float)fp4_levels[q & 15];

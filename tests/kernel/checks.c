@@ -22,6 +22,7 @@ static const int half_at[QTYPE_ID_LIMIT][2] = {
     [QTYPE_IQ2_XXS] = { 0, -1 }, [QTYPE_IQ2_XS] = { 0, -1 }, [QTYPE_IQ2_S] = { 0, -1 }, [QTYPE_IQ3_XXS] = { 0, -1 },
     [QTYPE_IQ3_S] = { 0, -1 }, [QTYPE_IQ1_S] = { 0, -1 }, [QTYPE_IQ1_M] = { -1, -1 }, [QTYPE_MXFP4] = { -1, -1 },
     [QTYPE_TQ1_0] = { 52, -1 }, [QTYPE_TQ2_0] = { 64, -1 },
+    [QTYPE_NVFP4] = { -1, -1 },
 };
 
 /* MXFP4's exponent: products with activations of any kind stay finite. */

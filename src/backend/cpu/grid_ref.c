@@ -93,6 +93,14 @@ static void unpack_mxfp4(const uint8_t *b, struct unit_codes *u) {
     for (int e = 0; e < UNIT; e++) u->q[e] = (uint8_t)(16 + fp4_levels[u->q[e]]);
 }
 
+static void unpack_nvfp4(const uint8_t *b, struct unit_codes *u) {
+    for (int s = 0; s < 16; s++) {
+        const uint8_t *block = b + 36 * (s / 4), *nibbles = block + 4 + 8 * (s % 4);
+        u->scale[s] = nvfp4_scale(block[s % 4]);
+        for (int j = 0; j < 16; j++) u->q[16 * s + j] = (uint8_t)(16 + fp4_levels[nibbles[j % 8] >> j / 8 * 4 & 15]);
+    }
+}
+
 /* Digit t of `bytes` bytes: decode_tq1_0 tells how. */
 static uint8_t *put_digits(const uint8_t *b, int bytes, unsigned power, uint8_t *q) {
     for (int m = 0; m < bytes; m++) *q++ = (uint8_t)((b[m] * power & 255) * 3 >> 8);
@@ -124,5 +132,6 @@ UNIT_KERNELS(IQ2_S, iq2_s)
 UNIT_KERNELS(IQ3_XXS, iq3_xxs)
 UNIT_KERNELS(IQ3_S, iq3_s)
 UNIT_KERNELS(MXFP4, mxfp4)
+UNIT_KERNELS(NVFP4, nvfp4)
 UNIT_KERNELS(TQ1_0, tq1_0)
 UNIT_KERNELS(TQ2_0, tq2_0)

@@ -15,7 +15,7 @@ static const struct int8_form forms[QTYPE_ID_LIMIT] = {
     [QTYPE_IQ1_S] = { 32, 16, false },    [QTYPE_IQ1_M] = { 16, 16, false },
     [QTYPE_IQ2_XXS] = { 32, 128, false }, [QTYPE_IQ2_XS] = { 16, 128, false }, [QTYPE_IQ2_S] = { 16, 128, false },
     [QTYPE_IQ3_XXS] = { 32, 128, false }, [QTYPE_IQ3_S] = { 32, 16, false },   [QTYPE_MXFP4] = { 32, 16, false },
-    [QTYPE_TQ1_0] = { 32, 1, false },     [QTYPE_TQ2_0] = { 32, 1, false },
+    [QTYPE_TQ1_0] = { 32, 1, false },     [QTYPE_TQ2_0] = { 32, 1, false },      [QTYPE_NVFP4] = { 16, 16, false },
 };
 
 const struct int8_form *int8_form(enum qtype type) {

@@ -7,11 +7,11 @@
 #include "base/compiler.h"
 #include "base/num.h"
 
-/* Bytes of a unit: one row of qtype.def, eight blocks where the block is 32. Constants, so that the compiler sees
- * them. */
+/* Bytes of a unit: one block of 256, four of 64, eight of 32; and of 32 weights, where a block is shorter than a unit.
+ * Constants, so that the compiler sees them. */
 enum {
 #define QTYPE(name, id, weights, bytes, codec, text) \
-    UNIT_BYTES_##codec = (weights) > 1 ? UNIT / (weights) * (bytes) : 0, BLOCK_BYTES_##codec = (bytes),
+    UNIT_BYTES_##codec = (weights) > 1 ? UNIT / (weights) * (bytes) : 0, BLOCK_BYTES_##codec = 32 * (bytes) / (weights),
 #include "qtype/qtype.def"
 #undef QTYPE
 };

@@ -7,6 +7,7 @@
 
 /* As UNIT_CODECS. */
 #define GRID_CODECS(X)          \
+    X(nvfp4, 16, 16, false)     \
     X(iq1_s, 32, 16, false)     \
     X(iq1_m, 16, 16, false)     \
     X(iq2_xxs, 32, 128, false)  \
@@ -175,5 +176,19 @@ static ALWAYS_INLINE void unpack_mxfp4(const uint8_t *b, struct unit_neon *u) {
     for (int v = 0; v < 16; v++) u->q[v] = vqtbl1q_u8(levels, u->q[v]);
     u->scale[0] = vld1q_f32(scale);
     u->scale[1] = vld1q_f32(scale + 4);
+}
+
+static ALWAYS_INLINE void unpack_nvfp4(const uint8_t *b, struct unit_neon *u) {
+    const uint8x16_t levels = vaddq_u8(vreinterpretq_u8_s8(vld1q_s8(fp4_levels)), vdupq_n_u8(16));
+    float scale[16];
+#pragma GCC unroll 16
+    for (int s = 0; s < 16; s++) {
+        const uint8_t *block = b + 36 * (s / 4);
+        const uint8x8_t n = vld1_u8(block + 4 + 8 * (s % 4));
+        u->q[s] = vqtbl1q_u8(levels, vcombine_u8(vand_u8(n, vdup_n_u8(15)), vshr_n_u8(n, 4)));
+        scale[s] = nvfp4_scale(block[s % 4]);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) u->scale[i] = vld1q_f32(scale + 4 * i);
 }
 #endif

@@ -61,15 +61,15 @@ ROWS_LANES(q3_k, EVEN_THEN_ODD,
            { { { 16, 4, false }, { 16, 1, 2, 4, 32, 8 }, .times = { 0, 0, 0, 0, 0, 4 } }, LANES_IN_ORDER })
 ROWS_LANES(q6_k, EVEN_THEN_ODD, { { { 16, 32, false }, .fours = { 32, 1, 2, 4, 8, 16 } }, LANES_IN_ORDER })
 
+ROWS_LANES(nvfp4, EVEN_THEN_ODD, { { { 16, 16, false }, .fours = { 32, 1, 2, 4, 8, 16 } }, LANES_IN_ORDER })
+
 /* --- MXFP4 --- */
 
 /* Codes of four blocks: quarter i has the first half of block i in q[0], the second one in q[1]. */
 static ALWAYS_INLINE void mxfp4_codes(const uint8_t *b, __m512i q[2]) {
-    const __m512i codes = /* the levels plus 16, in each quarter */
-        _mm512_broadcast_i32x4(_mm_setr_epi8(16, 17, 18, 19, 20, 22, 24, 28, 16, 15, 14, 13, 12, 10, 8, 4));
     split(four_blocks(b + 1, 17), q);
-    q[0] = _mm512_shuffle_epi8(codes, q[0]);
-    q[1] = _mm512_shuffle_epi8(codes, q[1]);
+    q[0] = fp4_of(q[0]);
+    q[1] = fp4_of(q[1]);
 }
 
 static ALWAYS_INLINE void rows_unpack_mxfp4(const uint8_t *b, struct unit512 *u) {

@@ -21,6 +21,7 @@ PANEL_KERNEL(q4_k, 32, 0, true)
 PANEL_KERNEL(q5_k, 32, 0, true)
 PANEL_KERNEL(q6_k, 16, 32, false)
 PANEL_KERNEL(iq4_xs, 32, 128, false)
+PANEL_KERNEL(nvfp4, 16, 16, false)
 PANEL_KERNEL(tq1_0, 32, 1, false)
 PANEL_KERNEL(tq2_0, 32, 1, false)
 

@@ -11,6 +11,7 @@
 PANEL_KERNEL(q5_0, vnni, false)
 PANEL_KERNEL(q5_1, vnni, true)
 PANEL_KERNEL(q8_0, vnni, false)
+PANEL_KERNEL(nvfp4, vnni, false)
 
 /* --- The tile: 16 rows times up to 12 tokens, whose integer and float sums stay in registers. --- */
 

@@ -150,6 +150,12 @@ static ALWAYS_INLINE void rows_unpack_q2_k(const uint8_t *b, struct unit256 *u) 
     split_pairs(b + 16, u);
 }
 
+static ALWAYS_INLINE void rows_unpack_nvfp4(const uint8_t *b, struct unit256 *u) {
+#pragma GCC unroll 8
+    for (size_t v = 0; v < 8; v++) u->q[v] = fp4_of_two(nvfp4_granule(b, v), nvfp4_granule(b, v + 8));
+    nvfp4_scales(in_lanes(nvfp4_scale_bytes(b)), u->scale);
+}
+
 static ALWAYS_INLINE void rows_unpack_tq2_0(const uint8_t *b, struct unit256 *u) {
     split_pairs(b, u);
     u->scale[0] = half_to_all(b + 64);

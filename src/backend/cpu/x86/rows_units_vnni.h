@@ -204,6 +204,11 @@ static ALWAYS_INLINE void rows_unpack_q5_k(const uint8_t *b, struct unit512 *u) 
 /* ... and where pairs of their bits stand as in Q2_K. */
 #define SUBS_OF_PAIRS 0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15
 
+static ALWAYS_INLINE void rows_unpack_nvfp4(const uint8_t *b, struct unit512 *u) {
+    nvfp4_codes(b, u);
+    u->scale = nvfp4_scales(b, _mm_setr_epi8(SUBS_IN_ORDER));
+}
+
 static ALWAYS_INLINE void rows_unpack_q6_k(const uint8_t *b, struct unit512 *u) {
     unpack_q6_k(b, u);
     __m128i s = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(b + 192)), _mm_setr_epi8(SUBS_IN_ORDER));

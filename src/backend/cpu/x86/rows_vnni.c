@@ -109,6 +109,7 @@ ROWS32(q5_k, ORDER(.has_min = true, .odd_last = true), 2)
 ROWS16(q2_k, ORDER(.has_min = true, .codes = IN_LANES, .times = { 1, 4, 16, 64 }))
 ROWS16(q3_k, ORDER(.codes = IN_PAIRS, .times = { 1, 4, 1, 4 }))
 ROWS16(tq2_0, ORDER(.offset = 1, .codes = IN_LANES, .times = { 1, 4, 16, 64 }))
+ROWS16(nvfp4, ORDER(.codes = IN_ORDER, .times = { 1, 1, 1, 1 }))
 ROWS16(q6_k, ORDER(.codes = IN_ORDER, .times = { 1, 1, 1, 1 }))
 
 static const struct int8_form q8_0_form = { 32, 128, false };

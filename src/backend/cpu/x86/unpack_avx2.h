@@ -143,6 +143,40 @@ static ALWAYS_INLINE void unpack_q2_k(const uint8_t *b, struct unit256 *u) {
     pairs(b + 48, u->q + 4);
 }
 
+/* Granules of 16 weights in eight bytes, low nibbles first: of lo in the lower half, of hi in the upper one; the levels
+ * plus 16. */
+static ALWAYS_INLINE __m256i fp4_of_two(const uint8_t *lo, const uint8_t *hi) {
+    const __m256i levels = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)fp4_levels));
+    const __m128i a = _mm_loadl_epi64((const __m128i *)lo), b = _mm_loadl_epi64((const __m128i *)hi);
+    const __m256i v = _mm256_inserti128_si256(_mm256_castsi128_si256(a), b, 1);
+    const __m256i n = _mm256_and_si256(_mm256_unpacklo_epi64(v, _mm256_srli_epi16(v, 4)), _mm256_set1_epi8(15));
+    return _mm256_add_epi8(_mm256_shuffle_epi8(levels, n), _mm256_set1_epi8(16));
+}
+
+static ALWAYS_INLINE const uint8_t *nvfp4_granule(const uint8_t *b, size_t g) {
+    return b + 36 * (g / 4) + 4 + 8 * (g % 4);
+}
+
+/* As nvfp4_scale, of each block's four. */
+static ALWAYS_INLINE __m128i nvfp4_scale_bytes(const uint8_t *b) {
+    const __m128i x = _mm_setr_epi32((int)load_u32(b), (int)load_u32(b + 36), (int)load_u32(b + 72),
+                                     (int)load_u32(b + 108));
+    const __m128i is_nan = _mm_cmpeq_epi8(x, _mm_set1_epi8(0x7f));
+    return _mm_andnot_si128(is_nan, _mm_and_si128(x, _mm_set1_epi8(0x7f)));
+}
+
+static ALWAYS_INLINE void nvfp4_scales(__m128i bytes, __m256 f[2]) {
+    f[0] = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu8_epi32(bytes), 20));
+    f[1] = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu8_epi32(_mm_unpackhi_epi64(bytes, bytes)), 20));
+    times(f, _mm256_set1_ps(0x1p119f));
+}
+
+static ALWAYS_INLINE void unpack_nvfp4(const uint8_t *b, struct unit256 *u) {
+#pragma GCC unroll 8
+    for (size_t v = 0; v < 8; v++) u->q[v] = fp4_of_two(nvfp4_granule(b, 2 * v), nvfp4_granule(b, 2 * v + 1));
+    nvfp4_scales(nvfp4_scale_bytes(b), u->scale);
+}
+
 static ALWAYS_INLINE void unpack_tq2_0(const uint8_t *b, struct unit256 *u) {
     pairs(b, u->q);
     pairs(b + 32, u->q + 4);

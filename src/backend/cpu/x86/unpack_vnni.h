@@ -101,6 +101,40 @@ static ALWAYS_INLINE void unpack_q8_0(const uint8_t *b, struct unit512 *u) {
     u->scale = eight_halves(b, 34);
 }
 
+/* The levels of NVFP4 (and MXFP4) plus 16, in each quarter. */
+static ALWAYS_INLINE __m512i fp4_of(__m512i nibbles) {
+    const __m128i levels = _mm_setr_epi8(16, 17, 18, 19, 20, 22, 24, 28, 16, 15, 14, 13, 12, 10, 8, 4);
+    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(levels), nibbles);
+}
+
+/* As nvfp4_scale, of the 16 sub-blocks in the order `at`. */
+static ALWAYS_INLINE __m512 nvfp4_scales(const uint8_t *b, __m128i at) {
+    int32_t four[4];
+#pragma GCC unroll 4
+    for (size_t v = 0; v < 4; v++) memcpy(&four[v], b + 36 * v, 4);
+    const __m128i stored = _mm_shuffle_epi8(_mm_setr_epi32(four[0], four[1], four[2], four[3]), at);
+    const __m128i number = _mm_and_si128(stored, _mm_set1_epi8(0x7f));
+    const __m128i x = _mm_maskz_mov_epi8(_mm_cmpneq_epi8_mask(stored, _mm_set1_epi8(0x7f)), number);
+    const __m512i bits = _mm512_slli_epi32(_mm512_cvtepu8_epi32(x), 20);
+    return _mm512_mul_ps(_mm512_castsi512_ps(bits), _mm512_set1_ps(0x1p119f));
+}
+
+/* Eight bytes have 16 elements, low nibbles first. */
+static ALWAYS_INLINE void nvfp4_codes(const uint8_t *b, struct unit512 *u) {
+    const __m512i twice = _mm512_setr_epi64(0, 0, 1, 1, 2, 2, 3, 3), shift = _mm512_setr_epi64(0, 4, 0, 4, 0, 4, 0, 4);
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; v++) {
+        __m512i n = _mm512_castsi256_si512(_mm256_loadu_si256((const __m256i *)(b + 36 * v + 4)));
+        n = _mm512_srlv_epi64(_mm512_permutexvar_epi64(twice, n), shift);
+        u->q[v] = fp4_of(_mm512_and_si512(n, _mm512_set1_epi8(15)));
+    }
+}
+
+static ALWAYS_INLINE void unpack_nvfp4(const uint8_t *b, struct unit512 *u) {
+    nvfp4_codes(b, u);
+    u->scale = nvfp4_scales(b, _mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
+}
+
 /* The 16 levels plus 128, in each quarter. */
 static ALWAYS_INLINE __m512i iq4_levels_in_quarters(void) {
     return _mm512_broadcast_i32x4(
