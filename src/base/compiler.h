@@ -9,6 +9,12 @@
 #define PREFETCH(p) __builtin_prefetch((p), 0, 2)
 #define LIKELY(x) __builtin_expect(!!(x), 1)
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)
+/* Has a vector loaded once, where the compiler would read it from memory for every use. */
+#if defined(__x86_64__)
+#define LOADED(v) __asm__("" : "+v"(v))
+#else
+#define LOADED(v) (void)(v)
+#endif
 /* Tells the core that it spins, for the good of its other hardware thread. */
 #if defined(__x86_64__)
 #define CPU_RELAX() __builtin_ia32_pause()

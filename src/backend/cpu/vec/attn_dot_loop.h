@@ -90,18 +90,25 @@ static ALWAYS_INLINE void begin_block(struct dot_block *b, const struct attn_job
     for (unsigned i = 0; i < n_x * n_r; i++) b->acc[i] = vec_all(0);
 }
 
-/* n_x vectors by some rows, of whole vectors. The lanes of the block before are added up half way, and this one's are
- * left to the next: at the block's end additions would wait for its last products, and the next block's with them. */
+/* n_x vectors by some rows, of whole vectors. Where registers hold both, the lanes of the block before are added up
+ * half way, and this one's are left to the next: at the block's end additions would wait for its last products, and the
+ * next block's with them. */
 static ALWAYS_INLINE void dot_whole(const struct attn_job *j, size_t x0, size_t r0, const unsigned n_x,
                                     const enum qtype type, struct unsummed *before) {
+    float *s = j->s + x0 * j->s_stride + r0;
     struct dot_block b;
     begin_block(&b, j, x0, r0, n_x, true);
+    if (VEC_REGISTERS < 32) {
+        dot_steps(&b, 0, j->n, n_x, type);
+        store_scores(s, j->s_stride, b.acc, n_x);
+        return;
+    }
     const size_t half = dot_steps(&b, 0, j->n / 2 / Q8_0_WEIGHTS * Q8_0_WEIGHTS, n_x, type);
     sum_up(j, before, n_x);
     dot_steps(&b, half, j->n, n_x, type);
 #pragma GCC unroll 16
     for (unsigned i = 0; i < n_x * rows_beside(n_x); i++) before->acc[i] = b.acc[i];
-    before->s = j->s + x0 * j->s_stride + r0;
+    before->s = s;
 }
 
 /* The same at the edges: rows and vectors beyond the last repeat it and are not stored. */

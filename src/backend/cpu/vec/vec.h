@@ -56,6 +56,8 @@ static ALWAYS_INLINE vec vec_q8_0_scale(const uint8_t *block) { return vec_of_f1
 /* Number i of a row of a cache in F32, F16 or Q8_0, and those behind it; scale: of their block, with Q8_0 alone. */
 static ALWAYS_INLINE vec vec_of_row(const uint8_t *row, size_t i, const enum qtype type, vec scale) {
     if (type == QTYPE_Q8_0) return scale * vec_load_i8(row + i / Q8_0_WEIGHTS * Q8_0_BYTES + 2 + i % Q8_0_WEIGHTS);
-    return vec_widen(row + i * vec_bytes_of(type), type);
+    vec v = vec_widen(row + i * vec_bytes_of(type), type);
+    LOADED(v); /* several products use it, and with loads for all AVX2 waits for them */
+    return v;
 }
 #endif
