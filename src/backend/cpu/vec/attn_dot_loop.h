@@ -90,15 +90,15 @@ static ALWAYS_INLINE void begin_block(struct dot_block *b, const struct attn_job
     for (unsigned i = 0; i < n_x * n_r; i++) b->acc[i] = vec_all(0);
 }
 
-/* n_x vectors by some rows, of whole vectors. Where registers hold both, the lanes of the block before are added up
- * half way, and this one's are left to the next: at the block's end additions would wait for its last products, and the
- * next block's with them. */
+/* n_x vectors by some rows, of whole vectors. Where registers hold both, and no scales besides, the lanes of the block
+ * before are added up half way, and this one's are left to the next: at the block's end additions would wait for its
+ * last products, and the next block's with them. */
 static ALWAYS_INLINE void dot_whole(const struct attn_job *j, size_t x0, size_t r0, const unsigned n_x,
                                     const enum qtype type, struct unsummed *before) {
     float *s = j->s + x0 * j->s_stride + r0;
     struct dot_block b;
     begin_block(&b, j, x0, r0, n_x, true);
-    if (VEC_REGISTERS < 32) {
+    if (VEC_REGISTERS < 32 || type == QTYPE_Q8_0) {
         dot_steps(&b, 0, j->n, n_x, type);
         store_scores(s, j->s_stride, b.acc, n_x);
         return;
