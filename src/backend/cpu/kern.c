@@ -31,13 +31,12 @@ const struct int8_form *int8_form(enum qtype type) {
 static void choose_ways(struct kern *k, bool vnni) {
     /* With VNNI, the types that take long to be taken apart. */
     static const uint8_t grid[QTYPE_ID_LIMIT] = {
-        [QTYPE_IQ1_S] = 5,  [QTYPE_IQ1_M] = 5,   [QTYPE_IQ2_XXS] = 7, [QTYPE_IQ2_XS] = 7,
-        [QTYPE_IQ2_S] = 7,  [QTYPE_IQ3_XXS] = 6, [QTYPE_IQ3_S] = 6,
+        [QTYPE_IQ2_XXS] = 5, [QTYPE_IQ2_XS] = 7, [QTYPE_IQ2_S] = 7, [QTYPE_IQ3_XXS] = 5, [QTYPE_IQ3_S] = 5,
     };
     for (uint32_t id = 0; id < QTYPE_ID_LIMIT; id++) {
         k->few_tokens[id] = !k->arrange[id] ? 3 : !vnni ? ROWS_TOKENS : grid[id] ? grid[id] : 4;
         if (!k->lanes[id]) continue;
-        k->lanes_tokens[id] = !vnni ? TOKENS(7, 8) | TOKENS(11, 16) : grid[id] ? TOKENS(7, 8) : TOKENS(3, 8);
+        k->lanes_tokens[id] = !vnni ? TOKENS(8, 8) | TOKENS(12, 16) : grid[id] ? TOKENS(grid[id] + 1, 8) : TOKENS(3, 8);
     }
     if (!vnni && k->lanes[QTYPE_MXFP4]) k->lanes_tokens[QTYPE_MXFP4] = TOKENS(3, 8) | TOKENS(13, 16);
 }

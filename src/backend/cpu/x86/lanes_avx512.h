@@ -18,10 +18,11 @@
 #include "backend/cpu/x86/lanes_loop.h"
 #include "backend/cpu/x86/unpack_vnni.h"
 
-/* Where codes come from: what is stored, or a buffer where they have been put with A and B by turns, vector by vector,
- * the sub-blocks of a vector one after the other or side by side. */
+/* Where codes come from: what is stored, or a buffer where they have been put with A and B by turns, vector by vector;
+ * there a sub-block is a quarter of a vector or two, a quarter of two vectors, or a lane or two of all four. */
 enum lanes_source {
-    LANES_Q4_K, LANES_Q4_0, LANES_Q4_1, LANES_Q8_0, LANES_Q2_K, LANES_TQ2_0, LANES_IN_ORDER, LANES_BY_BLOCKS
+    LANES_Q4_K, LANES_Q4_0, LANES_Q4_1, LANES_Q8_0, LANES_Q2_K, LANES_TQ2_0,
+    LANES_IN_ORDER, LANES_BY_BLOCKS, LANES_BY_LANES,
 };
 struct lanes_type { struct lanes_order order; enum lanes_source from; };
 

@@ -40,8 +40,14 @@ static inline void arrange(struct x_unit *x, const int sub) {
     void arrange_##codec##_vbmi(struct x_unit *x) { arrange(x, sub); }                                                 \
     ROWS_LOOP_OF(per, codec, vbmi, sixteens, rows_unpack_##codec, multiply, sub)
 
-ROWS(iq2_xxs, 32, 2)
-ROWS(iq2_xs, 16, 2)
-ROWS(iq2_s, 16, 2)
+#define ROWS_OF_TWO(codec, sub)                                                                                        \
+    static ALWAYS_INLINE void rows_unpack_##codec(const uint8_t *b, struct sixteens u[2]) {                            \
+        two_units_##codec(b, b + UNIT_BYTES_##codec, u);                                                               \
+    }                                                                                                                  \
+    ROWS(codec, sub, 2)
+
+ROWS_OF_TWO(iq2_xxs, 32)
+ROWS_OF_TWO(iq2_xs, 16)
+ROWS_OF_TWO(iq2_s, 16)
 ROWS(iq3_xxs, 32, 1)
 ROWS(iq3_s, 32, 1)

@@ -129,10 +129,9 @@ static ALWAYS_INLINE __m512 scales_of_nibbles(const uint8_t *d, const uint8_t *n
                                        two + 0x3800000038));
 }
 
-/* --- The types, two units at a time where points are of eight elements --- */
+/* --- The types, two units at a time, at b and next, where points are of eight elements --- */
 
-static ALWAYS_INLINE void rows_unpack_iq2_xxs(const uint8_t *b, struct sixteens u[2]) {
-    const uint8_t *next = b + UNIT_BYTES_iq2_xxs;
+static ALWAYS_INLINE void two_units_iq2_xxs(const uint8_t *b, const uint8_t *next, struct sixteens u[2]) {
     const __m512i words[2] = { load512(b + 2), load512(next + 2) };
     const __m512i points = _mm512_set_epi64(
         0x7b7a797873727170, 0x6b6a696863626160, 0x5b5a595853525150, 0x4b4a494843424140,
@@ -146,8 +145,7 @@ static ALWAYS_INLINE void rows_unpack_iq2_xxs(const uint8_t *b, struct sixteens 
     }
 }
 
-static ALWAYS_INLINE void rows_unpack_iq2_xs(const uint8_t *b, struct sixteens u[2]) {
-    const uint8_t *next = b + UNIT_BYTES_iq2_xs;
+static ALWAYS_INLINE void two_units_iq2_xs(const uint8_t *b, const uint8_t *next, struct sixteens u[2]) {
     const __m512i words[2] = { load512(b + 2), load512(next + 2) };
     const __m512i low = _mm512_set_epi64(
         0x7e7c7a7876747270, 0x6e6c6a6866646260, 0x5e5c5a5856545250, 0x4e4c4a4846444240,
@@ -163,8 +161,7 @@ static ALWAYS_INLINE void rows_unpack_iq2_xs(const uint8_t *b, struct sixteens u
     }
 }
 
-static ALWAYS_INLINE void rows_unpack_iq2_s(const uint8_t *b, struct sixteens u[2]) {
-    const uint8_t *next = b + UNIT_BYTES_iq2_s;
+static ALWAYS_INLINE void two_units_iq2_s(const uint8_t *b, const uint8_t *next, struct sixteens u[2]) {
     const __m512i i = two_256(b + 2, next + 2);
     /* Two bits of each point, four in a byte, each byte four times. */
     const __m512i four_times = _mm512_mullo_epi32(
