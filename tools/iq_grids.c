@@ -1,10 +1,11 @@
-/* iq_grids FILE: prints C source with the grids of qtype/iq_grids.txt as `const struct iq_grid NAME_grid` and
- * `const uint8_t NAME_places[2][]` (qtype/codec.h). Runs while the project is built. */
+/* iq_grids FILE: prints C source with the grids of qtype/iq_grids.txt as `const struct iq_grid NAME_grid` and, of
+ * those that kernels look up in registers, `const uint8_t NAME_places[2][]` (qtype/codec.h). Runs while the project is
+ * built. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_LEN = 8, MAX_LEVELS = 8, MAX_CODES = 8192 };
+enum { MAX_LEN = 8, MAX_LEVELS = 8, MAX_CODES = 8192, LOOK_UP_POINTS = 1024 };
 
 struct grid {
     char name[16], levels[64];
@@ -91,7 +92,7 @@ int main(int argc, char **argv) {
         if (strncmp(line, "grid ", 5)) continue;
         if (parse_head(line, &g) || parse_bitmap(f, &g)) return 1;
         print_grid(&g);
-        print_places(&g);
+        if (g.n_points <= LOOK_UP_POINTS) print_places(&g);
     }
     fclose(f);
     return fflush(stdout) || ferror(stdout);
