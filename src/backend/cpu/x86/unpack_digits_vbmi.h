@@ -30,6 +30,7 @@ static ALWAYS_INLINE void take_digits(const uint8_t *b, struct digits512 *u) {
     moved = _mm512_and_si512(moved, _mm512_set1_epi8(3));
     u->fifth = _mm512_mask_mov_epi32(look_up256(fifth, bytes), 0xf000, moved);
 }
+
 static ALWAYS_INLINE __m512i digit(const struct digits512 *d, const int t) {
     return _mm512_and_si512(_mm512_srli_epi16(d->four, 2 * t), _mm512_set1_epi8(3));
 }
@@ -53,5 +54,4 @@ static ALWAYS_INLINE void unpack_tq1_0(const uint8_t *b, struct unit512 *u) {
     u->q[3] = _mm512_inserti64x4(d.fifth, third_quarters(d2, d3), 0);
     u->scale = half_to_all(b + 52);
 }
-
 #endif
