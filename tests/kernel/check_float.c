@@ -75,7 +75,7 @@ void check_tile_f32(const struct body *b) {
             .w = w + (rep & 1), .x = x + (rep >> 1 & 1), .n_k = 1 + rng_below(&rng, K), .n_tok = 1 + rep % TILE_TOKENS,
             .add = rep >> 2 & 1, .out = out, .out_stride = 40,
         };
-        fill_floats(w, ARRAY_LEN(w), rep % N_KINDS);
+        fill_floats(w, ARRAY_LEN(w), rep / TILE_TOKENS % N_KINDS); /* each kind with every number of tokens */
         fill_floats(x, ARRAY_LEN(x), rep / 7 % N_KINDS);
         fill_floats(old, ARRAY_LEN(old), NORMAL);
         memcpy(out, old, sizeof out);
@@ -108,7 +108,7 @@ void check_tile_bf16(const struct body *b) {
             .w = (float *)(void *)w, .x = (float *)(void *)x, .n_k = 1 + rng_below(&rng, K),
             .n_tok = 1 + rep % TILE_TOKENS, .add = rep >> 2 & 1, .out = out, .out_stride = STRIDE,
         };
-        fill_floats(all, ARRAY_LEN(all), rep % N_KINDS);
+        fill_floats(all, ARRAY_LEN(all), rep / TILE_TOKENS % N_KINDS);
         qtype_info(QTYPE_BF16)->encode(all, w, ARRAY_LEN(all));
         fill_floats(all, 2 * K * TILE_TOKENS, rep / 7 % N_KINDS);
         qtype_info(QTYPE_BF16)->encode(all, x, 2 * K * TILE_TOKENS);

@@ -93,8 +93,9 @@ static void check_tile(const struct body *b, unsigned sub) {
         { QTYPE_Q2_K, QTYPE_Q6_K, QTYPE_IQ2_S }, { QTYPE_Q4_K, QTYPE_Q5_0, QTYPE_Q8_0 },
     };
     for (unsigned rep = 0; rep < 144; rep++) {
-        bool integers = rep & 1;
-        const struct int8_form *form = int8_form(types[sub == 32][rep / 2 % 3]);
+        const unsigned round = rep / TILE_TOKENS; /* every number of tokens meets every form, in integers and not */
+        bool integers = round & 1;
+        const struct int8_form *form = int8_form(types[sub == 32][round / 2 % 3]);
         float out[TILE_TOKENS * STRIDE + 1], old[TILE_TOKENS * STRIDE + 1];
         size_t off = rep / 3 & 1;
         unsigned n_tok = 1 + rep % TILE_TOKENS, x_tokens = n_tok + (rep / 5 & 1);
@@ -242,7 +243,7 @@ static void check_product(const struct body *b, bool lanes) {
             .w = w, .row_bytes = row_bytes, .n_rows = n_rows, .n_in = n, .x = is_float ? (const void *)x : arranged,
             .x_stride = n + 3, .n_tok = n_tok, .out = out, .out_stride = 16,
         };
-        fill_blocks(w, b->type, n * n_rows, rep % N_KINDS);
+        fill_blocks(w, b->type, n * n_rows, rep / most_tokens % N_KINDS); /* each kind with every number of tokens */
         fill_floats(x, n_tok * (n + 3), rep / 5 % N_KINDS);
         if (!is_float)
             for (size_t i = 0; i < n_units * n_tok; i++) {
