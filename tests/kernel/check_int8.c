@@ -20,6 +20,7 @@ void check_panel(const struct body *b) {
     panel_fn *f = (panel_fn *)b->fn;
     const struct int8_form *form = int8_form(b->type);
     const size_t n_sub = UNIT / form->sub;
+    uint64_t largest = 0;
     uint8_t *blocks = malloc(PANEL_ROWS * PANEL_N * 2 + 1);
     struct panel_unit *out = mem_calloc(PANEL_N / UNIT, sizeof *out);
     float row[PANEL_N];
@@ -51,16 +52,19 @@ void check_panel(const struct body *b) {
             assert_memory_equal(u->q, want[i].q, sizeof u->q);
             assert_memory_equal(u->scale, want[i].scale, n_sub * sizeof u->scale[0]);
             if (form->has_min) assert_memory_equal(u->min, want[i].min, n_sub * sizeof u->min[0]);
+            for (size_t k = 0; k < sizeof u->q; k++) largest = max_u64(largest, ((const uint8_t *)u->q)[k]);
         }
     }
+    assert_int_equal(largest, int8_top(b->type));
     free(blocks);
     mem_free(out);
 }
 
 /* Random units; with `integers`, scales are 1 and mins whole, so that a result below 2^24 must be exact. */
-static void fill_tile(struct panel_unit *w, struct x_unit *x, size_t n_units, size_t tokens,
-                      const struct int8_form *form, bool integers) {
-    uint32_t top = form->offset == 128 ? 255 : 63;
+static void fill_tile(struct panel_unit *w, struct x_unit *x, size_t n_units, size_t tokens, enum qtype type,
+                      bool integers) {
+    const struct int8_form *form = int8_form(type);
+    uint32_t top = int8_top(type);
     for (size_t u = 0; u < n_units; u++) {
         bool extreme = rng_below(&rng, 3) == 0;
         for (size_t i = 0; i < sizeof w->q; i++)
@@ -89,22 +93,25 @@ static void check_tile(const struct body *b, unsigned sub) {
     enum { UNITS = 3, STRIDE = 20 };
     static struct panel_unit w[UNITS];
     static struct x_unit x[UNITS * (TILE_TOKENS + 1)];
-    static const enum qtype types[2][3] = {
-        { QTYPE_Q2_K, QTYPE_Q6_K, QTYPE_IQ2_S }, { QTYPE_Q4_K, QTYPE_Q5_0, QTYPE_Q8_0 },
+    /* Of each way of adding in 16 bits one, with and without mins. */
+    static const enum qtype types[2][5] = {
+        { QTYPE_Q2_K, QTYPE_Q6_K, QTYPE_NVFP4, QTYPE_Q3_K, QTYPE_IQ2_S },
+        { QTYPE_Q4_K, QTYPE_Q5_K, QTYPE_Q4_0, QTYPE_Q5_0, QTYPE_Q8_0 },
     };
-    for (unsigned rep = 0; rep < 144; rep++) {
+    for (unsigned rep = 0; rep < 240; rep++) {
         const unsigned round = rep / TILE_TOKENS; /* every number of tokens meets every form, in integers and not */
         bool integers = round & 1;
-        const struct int8_form *form = int8_form(types[sub == 32][round / 2 % 3]);
+        const enum qtype type = types[sub == 32][round / 2 % 5];
+        const struct int8_form *form = int8_form(type);
         float out[TILE_TOKENS * STRIDE + 1], old[TILE_TOKENS * STRIDE + 1];
         size_t off = rep / 3 & 1;
         unsigned n_tok = 1 + rep % TILE_TOKENS, x_tokens = n_tok + (rep / 5 & 1);
         struct tile_job j = {
             .w = w, .x = x, .n_units = 1 + rng_below(&rng, UNITS), .x_tokens = x_tokens, .n_tok = n_tok, .form = form,
-            .add = rep / 7 & 1, .out = out + off, .out_stride = STRIDE,
+            .top = int8_top(type), .add = rep / 7 & 1, .out = out + off, .out_stride = STRIDE,
             .fetch = { rep / 2 & 1 ? &w[0].q[0][0][0] : NULL, 300, 1 + rep % 200 },
         };
-        fill_tile(w, x, UNITS, x_tokens, form, integers);
+        fill_tile(w, x, UNITS, x_tokens, type, integers);
         for (size_t i = 0; i < ARRAY_LEN(old); i++) out[i] = old[i] = (float)rng_below(&rng, 100);
         f(&j);
         for (unsigned t = 0; t < TILE_TOKENS; t++)

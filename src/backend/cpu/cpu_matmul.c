@@ -185,7 +185,7 @@ static void panel_times_tokens(const struct matmul_run *a, const struct panel_un
         bool whole = n_rows == PANEL_ROWS && !m->pick;
         struct tile_job j = {
             .w = w, .x = a->x8 + t * a->n_units + p->first * n_tok, .n_units = p->n_units, .x_tokens = n_tok,
-            .n_tok = (unsigned)n_tok, .form = a->form, .add = p->first > 0,
+            .n_tok = (unsigned)n_tok, .form = a->form, .top = int8_top(m->type), .add = p->first > 0,
             .out = whole ? out_row(m, t) + row : edge, .out_stride = whole ? m->out_stride : PANEL_ROWS,
         };
         if (t == 0) j.fetch = next_chunk(a, p, row);

@@ -7,21 +7,29 @@
 
 #include "base/cpu.h"
 
-static const struct int8_form forms[QTYPE_ID_LIMIT] = {
-    [QTYPE_Q4_0] = { 32, 8, false },   [QTYPE_Q4_1] = { 32, 0, true },    [QTYPE_Q5_0] = { 32, 16, false },
-    [QTYPE_Q5_1] = { 32, 0, true },    [QTYPE_Q8_0] = { 32, 128, false }, [QTYPE_IQ4_NL] = { 32, 128, false },
-    [QTYPE_Q2_K] = { 16, 0, true },    [QTYPE_Q3_K] = { 16, 4, false },   [QTYPE_Q4_K] = { 32, 0, true },
-    [QTYPE_Q5_K] = { 32, 0, true },    [QTYPE_Q6_K] = { 16, 32, false },  [QTYPE_IQ4_XS] = { 32, 128, false },
-    [QTYPE_IQ1_S] = { 32, 16, false },    [QTYPE_IQ1_M] = { 16, 16, false },
-    [QTYPE_IQ2_XXS] = { 32, 128, false }, [QTYPE_IQ2_XS] = { 16, 128, false }, [QTYPE_IQ2_S] = { 16, 128, false },
-    [QTYPE_IQ3_XXS] = { 32, 128, false }, [QTYPE_IQ3_S] = { 32, 16, false },   [QTYPE_MXFP4] = { 32, 16, false },
-    [QTYPE_TQ1_0] = { 32, 1, false },     [QTYPE_TQ2_0] = { 32, 1, false },      [QTYPE_NVFP4] = { 16, 16, false },
+static const struct {
+    struct int8_form form;
+    uint8_t top;
+} facts[QTYPE_ID_LIMIT] = {
+    [QTYPE_Q4_0] = { { 32, 8, false }, 15 },       [QTYPE_Q4_1] = { { 32, 0, true }, 15 },
+    [QTYPE_Q5_0] = { { 32, 16, false }, 31 },      [QTYPE_Q5_1] = { { 32, 0, true }, 31 },
+    [QTYPE_Q8_0] = { { 32, 128, false }, 255 },    [QTYPE_IQ4_NL] = { { 32, 128, false }, 241 },
+    [QTYPE_Q2_K] = { { 16, 0, true }, 3 },         [QTYPE_Q3_K] = { { 16, 4, false }, 7 },
+    [QTYPE_Q4_K] = { { 32, 0, true }, 15 },        [QTYPE_Q5_K] = { { 32, 0, true }, 31 },
+    [QTYPE_Q6_K] = { { 16, 32, false }, 63 },      [QTYPE_IQ4_XS] = { { 32, 128, false }, 241 },
+    [QTYPE_IQ1_S] = { { 32, 16, false }, 25 },     [QTYPE_IQ1_M] = { { 16, 16, false }, 25 },
+    [QTYPE_IQ2_XXS] = { { 32, 128, false }, 171 }, [QTYPE_IQ2_XS] = { { 16, 128, false }, 171 },
+    [QTYPE_IQ2_S] = { { 16, 128, false }, 171 },   [QTYPE_IQ3_XXS] = { { 32, 128, false }, 190 },
+    [QTYPE_IQ3_S] = { { 32, 16, false }, 31 },     [QTYPE_MXFP4] = { { 32, 16, false }, 28 },
+    [QTYPE_TQ1_0] = { { 32, 1, false }, 2 },       [QTYPE_TQ2_0] = { { 32, 1, false }, 3 },
+    [QTYPE_NVFP4] = { { 16, 16, false }, 28 },
 };
 
 const struct int8_form *int8_form(enum qtype type) {
-    static const struct int8_form none;
-    return (unsigned)type < QTYPE_ID_LIMIT ? &forms[type] : &none;
+    return &facts[(unsigned)type < QTYPE_ID_LIMIT ? type : QTYPE_F32].form;
 }
+
+uint8_t int8_top(enum qtype type) { return (unsigned)type < QTYPE_ID_LIMIT ? facts[type].top : 0; }
 
 /* Bits from..to. */
 #define TOKENS(from, to) ((2u << (to)) - (1u << (from)))
@@ -34,9 +42,9 @@ static void choose_ways(struct kern *k, bool vnni) {
         [QTYPE_IQ2_XXS] = 5, [QTYPE_IQ2_XS] = 7, [QTYPE_IQ2_S] = 7, [QTYPE_IQ3_XXS] = 5, [QTYPE_IQ3_S] = 5,
     };
     for (uint32_t id = 0; id < QTYPE_ID_LIMIT; id++) {
-        k->few_tokens[id] = !k->arrange[id] ? 3 : !vnni ? ROWS_TOKENS : grid[id] ? grid[id] : 4;
+        k->few_tokens[id] = !k->arrange[id] ? 3 : !vnni ? 8 : grid[id] ? grid[id] : 4;
         if (!k->lanes[id]) continue;
-        k->lanes_tokens[id] = !vnni ? TOKENS(8, 8) | TOKENS(12, 16) : grid[id] ? TOKENS(grid[id] + 1, 8) : TOKENS(3, 8);
+        k->lanes_tokens[id] = !vnni ? TOKENS(8, 8) | TOKENS(13, 16) : grid[id] ? TOKENS(grid[id] + 1, 8) : TOKENS(3, 8);
     }
     if (!vnni && k->lanes[QTYPE_MXFP4]) k->lanes_tokens[QTYPE_MXFP4] = TOKENS(3, 8) | TOKENS(13, 16);
 }

@@ -33,6 +33,8 @@ struct int8_form {
 };
 /* Never NULL. */
 const struct int8_form *int8_form(enum qtype type);
+/* The type's largest code, which tells how many products can be added in 16 bits; 0 without int8 kernels. */
+uint8_t int8_top(enum qtype type);
 
 /* One unit of activations of one token, x is about scale * q. */
 struct x_unit {
@@ -97,6 +99,7 @@ struct tile_job {
     size_t n_units, x_tokens;
     unsigned n_tok;            /* 1..TILE_TOKENS */
     const struct int8_form *form;
+    uint8_t top;               /* int8_top of the type */
     bool add;                  /* add to out instead of overwriting */
     struct fetch fetch;        /* a kernel may ignore it */
     float *out;
