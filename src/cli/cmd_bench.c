@@ -44,6 +44,9 @@ static enum err_code read_options(struct bench *b, struct err *e) {
     TRY(opts_u32_list(o, "--n-gen", b->gens, MAX_LIST, &b->n_gens, e));
     TRY(opts_u32_list(o, "--depth", b->depths, MAX_LIST, &b->n_depths, e));
     TRY(opts_u32_list(o, "--threads", b->threads, MAX_LIST, &b->n_threads, e));
+    for (size_t i = 0; opts_has(o, "--threads") && i < b->n_threads; i++)
+        if (b->threads[i] < 1 || b->threads[i] > 1024)
+            return err_set(e, ERR_USAGE, "--threads %u: numbers from 1 to 1024 are needed", b->threads[i]);
     TRY(opts_u32(o, "--repetitions", 1, 1000, &b->repeat, e));
     for (b->n_pg = 0; b->n_pg < opts_count(o, "-pg") && b->n_pg < MAX_PG; b->n_pg++) {
         const char *text = opts_nth(o, "-pg", b->n_pg);

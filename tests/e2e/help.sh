@@ -45,6 +45,7 @@ check "missing value" fails 2 run models/tiny -n
 check "bad number" fails 2 run models/tiny -n many
 check "half a pair" fails 2 bench models/tiny -pg 512,
 check "a pair of which one is beyond 32 bits" fails 2 bench models/tiny -pg 512,4294967297
+check "a list with no thread at all" fails 2 bench models/tiny -p 1 -n 0 -r 1 -t 1,0
 check "no model" fails 2 run
 check "model that is not there" fails 1 run "$work/nothing.gguf" -p x
 check "folder without a model" fails 1 run "$work" -p x
