@@ -2,10 +2,11 @@
 #define BACKEND_CPU_MATMUL_H
 /* Matrix times activations on the CPU, for every stored type: out[t][o] = dot(row o of w, x[t]) + bias[o].
  *
- * Two ways. In float: the weights are decoded and multiplied as floats. In int8: activations are rounded to int8 in
+ * Three ways. In float: the weights are decoded and multiplied as floats. In int8: activations are rounded to int8 in
  * blocks of 16 or 32 with a float scale each, and the weights' own codes are multiplied as integers; types whose
- * kernels exist (kernels.def) take this way unless `exact` asks for float. The result does not depend on the number
- * of threads. */
+ * kernels exist (kernels.def) take this way. In BF16, with weights that are: many tokens' activations are rounded to it
+ * where the processor multiplies such pairs. `exact` asks for float. The result does not depend on the number of
+ * threads. */
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
