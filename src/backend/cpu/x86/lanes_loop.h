@@ -85,43 +85,58 @@ static ALWAYS_INLINE void turn_all(struct x_unit *x, unsigned n_tok, const struc
  * n tokens multiply##n, for two pairs, and store##n. LANES_TIMES hands on how many times two pairs are multiplied: if
  * it hides the number that is a loop, otherwise it is unrolled and a pair's number is a constant.
  *
- * put_CODEC takes the next unit apart while the current one is multiplied: a row after each pair or two. */
+ * put_CODEC takes the next unit apart while the current one is multiplied: a row after each pair or two. After the last
+ * unit of four rows the next is the first of the four rows that follow, if there are four. */
 #define LANES_LOOP(codec, n, sum)                                                                                      \
-    static NOINLINE void codec##_span##n(const uint8_t *const rows[LANES_ROWS], size_t n_units,                        \
-                                         const struct x_unit *x, size_t x_step, size_t ahead, sum sums[LANES_ROWS]) {  \
+    struct codec##_walk##n {                                                                                           \
+        struct lanes_unit u[2][LANES_ROWS]; /* the one in work and the next */                                         \
+        unsigned now;                       /* which is in work */                                                     \
+        bool ready;                         /* it has been taken apart */                                              \
+        size_t ahead, jump; /* to what is fetched; from the rows' last units to what comes next, 0: nothing */         \
+    };                                                                                                                 \
+    static NOINLINE void codec##_span##n(struct codec##_walk##n *walk, const uint8_t *const rows[LANES_ROWS],          \
+                                         size_t n_units, const struct x_unit *x, size_t x_step,                        \
+                                         sum sums[LANES_ROWS]) {                                                       \
         const unsigned twos = 16 / lanes_steps(&codec##_type.order), each = LANES_ROWS / twos;                         \
         const uint8_t *w[LANES_ROWS] = { rows[0], rows[1], rows[2], rows[3] };                                         \
         sum s[LANES_ROWS] = { sums[0], sums[1], sums[2], sums[3] };                                                    \
-        struct lanes_unit u[2][LANES_ROWS];                                                                            \
-        for (int r = 0; r < LANES_ROWS; r++) put_##codec(w[r], &u[0][r]);                                              \
-        for (unsigned now = 0; n_units; n_units--, x += x_step, now ^= 1) {                                            \
-            const size_t step = n_units > 1 ? UNIT_BYTES_##codec : 0;                                                  \
+        const size_t ahead = walk->ahead, jump = walk->jump;                                                           \
+        unsigned now = walk->now;                                                                                      \
+        for (int r = 0; !walk->ready && r < LANES_ROWS; r++) put_##codec(w[r], &walk->u[now][r]);                      \
+        for (; n_units; n_units--, x += x_step, now ^= 1) {                                                            \
+            const size_t step = n_units > 1 ? UNIT_BYTES_##codec : jump;                                               \
             _Pragma("GCC unroll 4") for (size_t i = 0; i < LANES_TIMES(twos); i++) {                                   \
-                multiply##n(&codec##_type, w, u[now], x, 2 * i, s);                                                    \
+                multiply##n(&codec##_type, w, walk->u[now], x, 2 * i, s);                                              \
                 _Pragma("GCC unroll 2") for (size_t r = i * each; r < (i + 1) * each; r++) {                           \
                     fetch_lines(w[r] + ahead, UNIT_BYTES_##codec);                                                     \
-                    put_##codec(w[r] + step, &u[now ^ 1][r]);                                                          \
+                    put_##codec(w[r] + step, &walk->u[now ^ 1][r]);                                                    \
                 }                                                                                                      \
             }                                                                                                          \
             _Pragma("GCC unroll 4") for (int r = 0; r < LANES_ROWS; r++) w[r] += step;                                 \
         }                                                                                                              \
+        walk->now = now;                                                                                               \
+        walk->ready = jump != 0;                                                                                       \
         for (int r = 0; r < LANES_ROWS; r++) sums[r] = s[r];                                                           \
     }                                                                                                                  \
     static void codec##_lanes##n(const struct rows_job *j, unsigned t) {                                               \
-        const size_t whole = j->n_in / UNIT, x_step = round_up(j->n_tok, 4);                                           \
-        const size_t ahead = round_up(div_up(FETCH_AHEAD, j->row_bytes), LANES_ROWS) * j->row_bytes;                   \
+        const size_t whole = j->n_in / UNIT, left = j->n_in % UNIT, x_step = round_up(j->n_tok, 4);                    \
+        struct codec##_walk##n walk;                                                                                   \
+        walk.now = 0;                                                                                                  \
+        walk.ready = false;                                                                                            \
+        walk.ahead = round_up(div_up(FETCH_AHEAD, j->row_bytes), LANES_ROWS) * j->row_bytes;                           \
         for (size_t row = 0; row < j->n_rows; row += LANES_ROWS) {                                                     \
             const struct x_unit *x = (const struct x_unit *)j->x + t;                                                  \
             const uint8_t *w[LANES_ROWS];                                                                              \
             sum s[LANES_ROWS] = { 0 };                                                                                 \
             for (size_t r = 0; r < LANES_ROWS; r++) w[r] = j->w + min_u64(row + r, j->n_rows - 1) * j->row_bytes;      \
-            if (whole) codec##_span##n(w, whole, x, x_step, ahead, s);                                                 \
-            if (whole * UNIT < j->n_in) {                                                                              \
+            walk.jump = !left && row + 2 * LANES_ROWS <= j->n_rows                                                     \
+                            ? LANES_ROWS * j->row_bytes - (whole - 1) * UNIT_BYTES_##codec : 0;                        \
+            if (whole) codec##_span##n(&walk, w, whole, x, x_step, s);                                                 \
+            if (left) {                                                                                                \
                 uint8_t copy[LANES_ROWS][UNIT_BYTES_MAX];                                                              \
                 for (size_t r = 0; r < LANES_ROWS; r++)                                                                \
-                    w[r] = padded_unit(w[r] + whole * UNIT_BYTES_##codec, j->n_in - whole * UNIT,                      \
-                                       BLOCK_BYTES_##codec, copy[r]);                                                  \
-                codec##_span##n(w, 1, x + whole * x_step, x_step, 0, s);                                               \
+                    w[r] = padded_unit(w[r] + whole * UNIT_BYTES_##codec, left, BLOCK_BYTES_##codec, copy[r]);         \
+                codec##_span##n(&walk, w, 1, x + whole * x_step, x_step, s);                                           \
             }                                                                                                          \
             store##n(j, row, t, s);                                                                                    \
         }                                                                                                              \
