@@ -53,6 +53,7 @@ static ALWAYS_INLINE void multiply_fours(const struct panel_unit *w, const struc
                 const __m256i p = _mm256_maddubs_epi16(magnitudes[h], wide ? _mm256_sign_epi8(q, codes[h]) : q);
                 parts[t].of[h] = k == q4 ? p : _mm256_add_epi16(parts[t].of[h], p);
             }
+            /* One after the other: a tree of sums would need too many registers. */
             __asm__("" : "+x"(parts[t].of[0]), "+x"(parts[t].of[1]));
         }
     }
