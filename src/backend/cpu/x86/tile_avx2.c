@@ -53,7 +53,7 @@ static ALWAYS_INLINE void multiply_fours(const struct panel_unit *w, const struc
                 const __m256i p = _mm256_maddubs_epi16(magnitudes[h], wide ? _mm256_sign_epi8(q, codes[h]) : q);
                 parts[t].of[h] = k == q4 ? p : _mm256_add_epi16(parts[t].of[h], p);
             }
-            /* One after the other: a tree of sums would need too many registers. */
+            /* One after the other, here and below: there are no registers for more. */
             __asm__("" : "+x"(parts[t].of[0]), "+x"(parts[t].of[1]));
         }
     }
@@ -75,6 +75,7 @@ static ALWAYS_INLINE void multiply_sub_block(const struct panel_unit *w, const s
                 const __m256i wider = _mm256_madd_epi16(parts[t].of[h], _mm256_set1_epi16(1));
                 const __m256i before = i > 0 ? sums[t].of[h] : _mm256_set1_epi32(x[t].corr[s]);
                 sums[t].of[h] = i > 0 || has_offset ? _mm256_add_epi32(before, wider) : wider;
+                __asm__("" : "+x"(sums[t].of[h]));
             }
     }
 }
