@@ -1,6 +1,7 @@
 /* Speeds of the matmul for every stored type against the machine's limits, which are measured in the same run: bytes of
  * weights read in a second for one token, with weights far larger than the caches, the time of a few tokens in one pass
- * over such weights, and operations in a second for many tokens. One table in Markdown on standard output.
+ * over such weights, and operations in a second for many tokens, whose way the table names and beside whose peak it
+ * sets them. One table in Markdown on standard output.
  *
  *   bench_kern [-t THREADS] [--cpu LEVEL] [--exact] [TYPE...] */
 #include <math.h>
@@ -8,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "backend/cpu/cpu_matmul.h"
+#include "backend/cpu/cpu_matmul_impl.h"
 #include "backend/cpu/peak.h"
 #include "base/cpu.h"
 #include "base/mem.h"
@@ -66,12 +67,13 @@ static void bench_type(struct bench *b, enum qtype type) {
     uint64_t row_bytes = 0;
     if (!qtype_row_bytes(type, N_IN, &row_bytes)) return;
     size_t n_rows = fill(b, type, row_bytes), slice = SLICE_BYTES / row_bytes / 16 * 16;
-    bool int8 = !b->exact && cpu_matmul_is_int8(&b->k, type);
-    double limit = int8 ? b->peak.int8_gops : b->peak.f32_gflops, many = INFINITY;
+    double many = INFINITY;
     struct matmul m = {
         .type = type, .w = b->w, .row_bytes = row_bytes, .n_in = N_IN, .n_out = slice, .x = b->x, .x_stride = N_IN,
         .out = b->out, .out_stride = slice,
     };
+    const bool int8 = !b->exact && cpu_matmul_is_int8(&b->k, type), bf16 = cpu_matmul_takes_pairs(&b->k, &m, b->exact);
+    const double limit = int8 ? b->peak.int8_gops : bf16 ? b->peak.bf16_gflops : b->peak.f32_gflops;
     double one = slice_seconds(b, m, 1, n_rows), gb_s = (double)(row_bytes * slice) / one * 1e-9;
     double few[ARRAY_LEN(few_tokens)];
     for (size_t i = 0; i < ARRAY_LEN(few); i++) few[i] = slice_seconds(b, m, few_tokens[i], n_rows) / one;
@@ -79,7 +81,7 @@ static void bench_type(struct bench *b, enum qtype type) {
     m.n_tok = MANY;
     for (int r = 0; r < 20; r++) many = fmin(many, seconds(b, &m));
     double gops = 2.0 * N_IN * N_OUT * MANY / many * 1e-9;
-    printf("| %-6s | %-5s | %6.2f | %5.1f %% |", qtype_name(type), int8 ? "int8" : "float", gb_s,
+    printf("| %-6s | %-5s | %6.2f | %5.1f %% |", qtype_name(type), int8 ? "int8" : bf16 ? "bf16" : "float", gb_s,
            100 * gb_s / b->peak.read_gb_s);
     for (size_t i = 0; i < ARRAY_LEN(few); i++) printf(" %4.2f |", few[i]);
     printf(" %7.1f | %5.1f %% |\n", gops, 100 * gops / limit);
@@ -121,9 +123,9 @@ int main(int argc, char **argv) {
     struct rng rng;
     rng_seed(&rng, 2);
     for (size_t i = 0; i < (size_t)MANY * N_IN; i++) b.x[i] = rng_f32(&rng) - 0.5f;
-    printf("%s, %u threads; reads %.2f GB/s, int8 %.0f GOPS, float %.0f GFLOPS\n\n",
+    printf("%s, %u threads; reads %.2f GB/s, int8 %.0f GOPS, float %.0f and BF16 %.0f GFLOPS\n\n",
            cpu_features_text(cpu_features(), features, sizeof features), pool_size(b.pool), b.peak.read_gb_s,
-           b.peak.int8_gops, b.peak.f32_gflops);
+           b.peak.int8_gops, b.peak.f32_gflops, b.peak.bf16_gflops);
     printf("| type | way | 1 token GB/s | of read | 2 | 4 | 8 | 16 tokens, time of 1 | 256 tokens GOPS | of peak |\n"
            "|---|---|---|---|---|---|---|---|---|---|\n");
     for (size_t i = 0; arg >= argc && i < n; i++) bench_type(&b, types[i]);

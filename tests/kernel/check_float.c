@@ -196,3 +196,4 @@ static void check_spin(const struct body *b) {
 
 void check_spin_int8(const struct body *b) { check_spin(b); }
 void check_spin_f32(const struct body *b) { check_spin(b); }
+void check_spin_bf16(const struct body *b) { check_spin(b); }

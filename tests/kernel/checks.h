@@ -27,7 +27,7 @@ struct body {
 };
 typedef void check_fn(const struct body *b);
 check_fn check_dot_f32, check_round, check_pack_f32, check_tile_f32, check_widen;      /* check_float.c */
-check_fn check_tile_bf16, check_read_sum, check_spin_int8, check_spin_f32;
+check_fn check_tile_bf16, check_read_sum, check_spin_int8, check_spin_f32, check_spin_bf16;
 check_fn check_panel, check_tile16, check_tile32, check_rows, check_arrange;           /* check_int8.c */
 check_fn check_lanes, check_turn;
 check_fn check_attn_dot, check_attn_mix, check_narrow, check_softmax, check_blend, check_silu_mul; /* check_attn.c */

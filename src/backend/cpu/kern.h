@@ -189,6 +189,7 @@ struct kern {
     tile_fn *tile16, *tile32;            /* by the form's sub */
     read_sum_fn *read_sum;
     spin_fn *spin_int8, *spin_f32;
+    spin_fn *spin_bf16;                  /* NULL where tile_bf16 is */
     /* The fastest way of n tokens: lanes if bit n is set, else rows up to few_tokens (at most ROWS_TOKENS), else panels
      * and tiles. */
     uint32_t lanes_tokens[QTYPE_ID_LIMIT];

@@ -1,6 +1,6 @@
 /* Owns: measuring the machine's limits.
  * Promises: the best of several short runs, each a few milliseconds, so that a busy moment does not lower a limit.
- * Leaves to others: the loops (the kernels read_sum, spin_int8, spin_f32), what is done with the numbers. */
+ * Leaves to others: the loops (the kernels read_sum and spin_*), what is done with the numbers. */
 #include "backend/cpu/peak.h"
 
 #include <math.h>
@@ -80,6 +80,7 @@ enum err_code peak_measure(const struct kern *k, struct pool *pool, struct peak 
     out->read_gb_s = read_rate(pool, &l, buffer, n);
     out->int8_gops = spin_rate(pool, &l, k->spin_int8);
     out->f32_gflops = spin_rate(pool, &l, k->spin_f32);
+    out->bf16_gflops = k->spin_bf16 ? spin_rate(pool, &l, k->spin_bf16) : 0;
 out:
     mem_free(buffer);
     mem_free(l.sums);
