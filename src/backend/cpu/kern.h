@@ -2,10 +2,10 @@
 #define BACKEND_CPU_KERN_H
 /* The kernels: what each operation promises, the blocks they share, and the table of the best bodies for a machine.
  *
- * Two layouts carry the int8 products. Both cut the inner dimension into units of 256 weights: one block of a K
- * type, or eight blocks of a type whose block is 32. Within a unit a sub-block of 16 or 32 weights has one scale
- * (and one min), and the activations are rounded with one scale for the same 16 or 32 values. docs/kernels.md has
- * the pictures. */
+ * Three layouts carry the int8 products; in a vector's lanes are elements of one row (rows), tokens (lanes), or rows
+ * (panel, tile). All cut the inner dimension into units of 256 weights: one block of a K type, or as many blocks of
+ * 32 or 64. Within a unit a sub-block of 16 or 32 weights has one scale (and one min), and the activations are rounded
+ * with one scale for the same 16 or 32 values. docs/kernels.md has the pictures. */
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -19,9 +19,9 @@ enum {
     PANEL_ROWS = 16,   /* rows of weights in an int8 panel */
     TILE_TOKENS = 12,  /* tokens that a tile kernel takes at most */
     ROWS_TOKENS = 12,  /* tokens that a rows kernel takes at most */
+    ROWS_F32_TOKENS = 4, /* the same of the float types */
     LANES_TOKENS = 16, /* tokens that a lanes kernel takes at most */
     LANES_TURN = 4,    /* its tokens are filled up to a multiple of this */
-    ROWS_F32_TOKENS = 4, /* the same of the float types */
     F32_ROWS = 32,     /* rows of weights in a float panel */
 };
 
