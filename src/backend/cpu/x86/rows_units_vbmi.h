@@ -109,7 +109,7 @@ static ALWAYS_INLINE void take_sevens(__m512i words, int a0, int a1, int b0, int
 
 /* d times entry n of 16; n is the four bits from bit `at` of each qword on, another one for each lane of the qword. */
 static ALWAYS_INLINE __m512 scales_at(const uint8_t *d, __m512 table, __m512i words, __m512i at) {
-    return _mm512_mul_ps(half_to_all(d), _mm512_permutexvar_ps(_mm512_multishift_epi64_epi8(at, words), table));
+    return _mm512_mul_ps(half_to_all_stored(d), _mm512_permutexvar_ps(_mm512_multishift_epi64_epi8(at, words), table));
 }
 
 /* (first + n * step) of n = 0 .. 15. */

@@ -52,6 +52,6 @@ static ALWAYS_INLINE void take_iq3_s(const uint8_t *b, enum order o, struct sign
     __m256i s = _mm256_srlv_epi32(_mm256_set1_epi32((int)nibbles), _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28));
     s = _mm256_and_si256(s, _mm256_set1_epi32(15));
     s = _mm256_add_epi32(_mm256_add_epi32(s, s), _mm256_set1_epi32(1));
-    u->scale = _mm512_mul_ps(half_to_all(b), _mm512_castps256_ps512(_mm256_cvtepi32_ps(s)));
+    u->scale = _mm512_mul_ps(half_to_all_stored(b), _mm512_castps256_ps512(_mm256_cvtepi32_ps(s)));
 }
 #endif

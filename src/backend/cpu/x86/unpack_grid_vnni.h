@@ -76,7 +76,8 @@ static ALWAYS_INLINE void put_points(const struct iq_grid *g, const unsigned *i,
 /* d (1/2 + s) of eight words that have s in their top four bits, times a power of two. */
 static ALWAYS_INLINE __m512 top_scales(const uint8_t *d, __m256i words, float power) {
     __m512 s = _mm512_castps256_ps512(_mm256_cvtepi32_ps(_mm256_srli_epi32(words, 28)));
-    return _mm512_mul_ps(_mm512_mul_ps(half_to_all(d), _mm512_add_ps(s, _mm512_set1_ps(0.5f))), _mm512_set1_ps(power));
+    s = _mm512_mul_ps(half_to_all_stored(d), _mm512_add_ps(s, _mm512_set1_ps(0.5f)));
+    return _mm512_mul_ps(s, _mm512_set1_ps(power));
 }
 
 /* Sixteen nibbles as dwords. */
@@ -89,7 +90,7 @@ static ALWAYS_INLINE __m512i nibble_dwords(const uint8_t *p) {
 /* d (1/2 + s) / 4 of sixteen nibbles. */
 static ALWAYS_INLINE __m512 nibble_scales(const uint8_t *d, const uint8_t *nibbles) {
     __m512 s = _mm512_add_ps(_mm512_cvtepi32_ps(nibble_dwords(nibbles)), _mm512_set1_ps(0.5f));
-    return _mm512_mul_ps(_mm512_mul_ps(half_to_all(d), s), _mm512_set1_ps(0.25f));
+    return _mm512_mul_ps(_mm512_mul_ps(half_to_all_stored(d), s), _mm512_set1_ps(0.25f));
 }
 
 static ALWAYS_INLINE void take_iq2_xxs(const uint8_t *b, enum order o, struct signed512 *u) {
@@ -156,7 +157,7 @@ static ALWAYS_INLINE void take_iq1_s(const uint8_t *b, enum order o, struct sign
     const __m128i upper = _mm_setr_epi8(1, 1, 1, 1, 5, 5, 5, 5, 9, 9, 9, 9, 13, 13, 13, 13);
     put_steps(_mm256_shuffle_epi8(words, _mm256_broadcastsi128_si256(upper)), o, u);
     __m256i s = _mm256_and_si256(_mm256_srli_epi32(words, 12), _mm256_set1_epi32(7));
-    u->scale = odd_scales(half_to_all(b), _mm512_castsi256_si512(s));
+    u->scale = odd_scales(half_to_all_stored(b), _mm512_castsi256_si512(s));
 }
 
 static ALWAYS_INLINE void take_iq1_m(const uint8_t *b, enum order o, struct signed512 *u) {
@@ -176,7 +177,7 @@ static ALWAYS_INLINE void take_iq1_m(const uint8_t *b, enum order o, struct sign
                                            _mm_shuffle_epi8(_mm_srli_epi64(w, 32), fours), 1);
     __m512i s = _mm512_cvtepu16_epi32(each);
     s = _mm512_srlv_epi32(s, _mm512_broadcast_i32x4(_mm_setr_epi32(0, 3, 6, 9)));
-    u->scale = odd_scales(half_to_all((const uint8_t *)&d), _mm512_and_si512(s, _mm512_set1_epi32(7)));
+    u->scale = odd_scales(half_to_all_stored((const uint8_t *)&d), _mm512_and_si512(s, _mm512_set1_epi32(7)));
 }
 
 /* Powers of two from eight exponents, as mxfp4_scale. */
