@@ -14,4 +14,9 @@ static ALWAYS_INLINE __m512i look_up(const uint8_t *table, __m512i i) {
 static ALWAYS_INLINE __m512i look_up256(const uint8_t *table, __m512i i) {
     return _mm512_mask_mov_epi8(look_up(table, i), _mm512_movepi8_mask(i), look_up(table + 128, i));
 }
+
+/* Entry i, or i + 256 where `ninth` is set. */
+static ALWAYS_INLINE __m512i look_up512(const uint8_t *table, __m512i i, __mmask64 ninth) {
+    return _mm512_mask_mov_epi8(look_up256(table, i), ninth, look_up256(table + 256, i));
+}
 #endif

@@ -3,8 +3,8 @@
 /* Taking units of the types whose groups of weights are points of a grid apart for the rows kernels, with AVX512_VBMI.
  * A point is 16 bits: which levels its elements have. The bytes of 64 points are looked up at once, without leaving
  * the registers: the 64 points of a unit, or the 32 of two units. */
+#include "backend/cpu/x86/look_up_vbmi.h"
 #include "backend/cpu/x86/rows_units_vnni.h"
-#include "backend/cpu/x86/unpack_grid_vbmi.h"
 
 /* Lane l of every vector has elements of the same 16, 16 l .. 16 l + 15; vector v has four of them, from 4 v on. */
 struct sixteens {
