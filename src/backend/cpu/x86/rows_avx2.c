@@ -11,19 +11,9 @@
  * memory's speed. */
 #include <immintrin.h>
 
+#include "backend/cpu/x86/row_sums_avx2.h"
 #include "backend/cpu/x86/rows_loop.h"
 #include "backend/cpu/x86/rows_units_avx2.h"
-
-struct row_sums { __m256 a, b; };
-
-static ALWAYS_INLINE void row_clear(struct row_sums *s) { s->a = s->b = _mm256_setzero_ps(); }
-
-static ALWAYS_INLINE float row_total(const struct row_sums *s) {
-    __m256 v = _mm256_add_ps(s->a, s->b);
-    __m128 h = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-    h = _mm_add_ps(h, _mm_movehl_ps(h, h));
-    return _mm_cvtss_f32(_mm_add_ss(h, _mm_movehdup_ps(h)));
-}
 
 static ALWAYS_INLINE __m256i x_codes(const struct x_unit *x, int v) {
     return _mm256_load_si256((const __m256i *)(x->q + 32 * v));

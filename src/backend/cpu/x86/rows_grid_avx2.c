@@ -1,10 +1,9 @@
 /* Rows of stored weights with signs times a few tokens of int8 activations, in AVX2: as rows_avx2.c, but the codes are
  * magnitudes, and the signs are given to the activations, so that no offset has to be taken off. Sums of two products
  * are at most 62 * 127 * 2. */
+#include "backend/cpu/x86/row_sums_avx2.h"
 #include "backend/cpu/x86/rows_loop.h"
 #include "backend/cpu/x86/unpack_grid_avx2.h"
-
-struct row_sums { __m256 even, odd; };
 
 /* The scales of vector v in its lanes. */
 static ALWAYS_INLINE __m256 scale_lanes(const __m256 *scale, const unsigned sub, const int v) {
@@ -28,19 +27,10 @@ static ALWAYS_INLINE void multiply(const struct signed256 *w, const struct x_uni
             q = _mm256_sub_epi8(_mm256_xor_si256(q, w->minus[v]), w->minus[v]);
             __m256 p = _mm256_cvtepi32_ps(_mm256_madd_epi16(_mm256_maddubs_epi16(w->q[v], q), ones));
             __m256 lanes = scale_lanes(scale, form.sub, v);
-            if (v & 1) s->odd = _mm256_fmadd_ps(p, lanes, s->odd);
-            else s->even = _mm256_fmadd_ps(p, lanes, s->even);
+            if (v & 1) s->b = _mm256_fmadd_ps(p, lanes, s->b);
+            else s->a = _mm256_fmadd_ps(p, lanes, s->a);
         }
     }
-}
-
-static ALWAYS_INLINE void row_clear(struct row_sums *s) { s->even = s->odd = _mm256_setzero_ps(); }
-
-static ALWAYS_INLINE float row_total(const struct row_sums *sums) {
-    __m256 v = _mm256_add_ps(sums->even, sums->odd);
-    __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
-    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
 }
 
 /* Offset and min have no part in it. */
