@@ -44,9 +44,4 @@
     }
 
 #define ROWS_LOOP(...) ROWS_LOOP_OF(1, __VA_ARGS__)
-
-/* The form is written out, so that it is a constant in the loop. */
-#define ROWS_KERNEL(codec, isa, unit_regs, sub, offset, has_min)                                                       \
-    static const struct int8_form codec##_form = { sub, offset, has_min };                                             \
-    ROWS_LOOP(codec, isa, unit_regs, unpack_##codec, multiply, codec##_form)
 #endif
