@@ -44,7 +44,7 @@ static void choose_ways(struct kern *k, bool vnni) {
     for (uint32_t id = 0; id < QTYPE_ID_LIMIT; id++) {
         k->few_tokens[id] = !k->arrange[id] ? 3 : !vnni ? 8 : grid[id] ? grid[id] : 4;
         if (!k->lanes[id]) continue;
-        k->lanes_tokens[id] = !vnni ? TOKENS(8, 8) | TOKENS(13, 16) : grid[id] ? TOKENS(grid[id] + 1, 8) : TOKENS(3, 8);
+        k->lanes_tokens[id] = !vnni ? TOKENS(8, 8) | TOKENS(13, 16) : TOKENS(grid[id] ? 6 : 3, 8);
     }
     if (!vnni && k->lanes[QTYPE_MXFP4]) k->lanes_tokens[QTYPE_MXFP4] = TOKENS(3, 8) | TOKENS(13, 16);
 }

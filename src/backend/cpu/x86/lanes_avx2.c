@@ -178,9 +178,9 @@ static ALWAYS_INLINE void put_unit(const struct lanes_type *type, struct unit256
         unpack_##codec(b, &u);                                                                                         \
         put_unit(&codec##_type, &u, out);                                                                              \
     }                                                                                                                  \
-    LANES_LOOP(codec, 16, struct lanes_sum)                                                                            \
-    LANES_LOOP(codec, 8, struct lanes_sum)                                                                             \
-    LANES_LOOP(codec, 4, struct lanes_sum)                                                                             \
+    LANES_LOOP(1, codec, 16, struct lanes_sum)                                                                         \
+    LANES_LOOP(1, codec, 8, struct lanes_sum)                                                                          \
+    LANES_LOOP(1, codec, 4, struct lanes_sum)                                                                          \
     void turn_##codec##_avx2(struct x_unit *x, unsigned n_tok) { turn_all(x, n_tok, &codec##_type.order); }            \
     void lanes_##codec##_avx2(const struct rows_job *j) {                                                              \
         unsigned t = 0;                                                                                                \

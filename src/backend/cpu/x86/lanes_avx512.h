@@ -53,10 +53,10 @@ static ALWAYS_INLINE void correct(struct x_unit *x, unsigned n_tok, const struct
     }
 }
 
-#define LANES_AVX512(codec, isa, ...)                                                                                  \
+#define LANES_AVX512_OF(per, codec, isa, ...)                                                                          \
     static const struct lanes_type codec##_type = __VA_ARGS__;                                                         \
-    LANES_LOOP(codec, 8, LANES_SUM8)                                                                                   \
-    LANES_LOOP(codec, 4, LANES_SUM4)                                                                                   \
+    LANES_LOOP(per, codec, 8, LANES_SUM8)                                                                              \
+    LANES_LOOP(per, codec, 4, LANES_SUM4)                                                                              \
     void lanes_##codec##_##isa(const struct rows_job *j) {                                                             \
         for (unsigned t = 0; t < j->n_tok; t += 8) {                                                                   \
             if (is_eight(t, j->n_tok)) codec##_lanes8(j, t);                                                           \
@@ -67,6 +67,7 @@ static ALWAYS_INLINE void correct(struct x_unit *x, unsigned n_tok, const struct
         turn_all(x, n_tok, &codec##_type.order);                                                                       \
         correct(x, n_tok, &codec##_type.order);                                                                        \
     }
+#define LANES_AVX512(codec, isa, ...) LANES_AVX512_OF(1, codec, isa, __VA_ARGS__)
 
 /* --- Taking units apart --- */
 

@@ -81,13 +81,19 @@ static ALWAYS_INLINE void turn_all(struct x_unit *x, unsigned n_tok, const struc
 
 /* --- The loop --- */
 
+/* Row r of four, `step` from where w is; where put_CODEC takes two units, with the row before it. */
+#define LANES_PUT1(codec, w, step, u, r) put_##codec((w)[r] + (step), &(u)[r])
+#define LANES_PUT2(codec, w, step, u, r)                                                                               \
+    if ((r) % 2) put_##codec((w)[(r)-1] + (step), (w)[r] + (step), &(u)[(r)-1])
+
 /* The file that expands it has the arithmetic: struct lanes_unit, CODEC_type with its order, the sums of a row, and for
- * n tokens multiply##n, for two pairs, and store##n. LANES_TIMES hands on how many times two pairs are multiplied: if
- * it hides the number that is a loop, otherwise it is unrolled and a pair's number is a constant.
+ * n tokens multiply##n, for two pairs, and store##n. per: units that put_CODEC takes, 1 or 2. LANES_TIMES hands on how
+ * many times two pairs are multiplied: if it hides the number that is a loop, otherwise it is unrolled and a pair's
+ * number is a constant.
  *
  * put_CODEC takes the next unit apart while the current one is multiplied: a row after each pair or two. After the last
  * unit of four rows the next is the first of the four rows that follow, if there are four. */
-#define LANES_LOOP(codec, n, sum)                                                                                      \
+#define LANES_LOOP(per, codec, n, sum)                                                                                 \
     struct codec##_walk##n {                                                                                           \
         struct lanes_unit u[2][LANES_ROWS]; /* the one in work and the next */                                         \
         unsigned now;                       /* which is in work */                                                     \
@@ -102,14 +108,14 @@ static ALWAYS_INLINE void turn_all(struct x_unit *x, unsigned n_tok, const struc
         sum s[LANES_ROWS] = { sums[0], sums[1], sums[2], sums[3] };                                                    \
         const size_t ahead = walk->ahead, jump = walk->jump;                                                           \
         unsigned now = walk->now;                                                                                      \
-        for (int r = 0; !walk->ready && r < LANES_ROWS; r++) put_##codec(w[r], &walk->u[now][r]);                      \
+        for (int r = 0; !walk->ready && r < LANES_ROWS; r++) LANES_PUT##per(codec, w, 0, walk->u[now], r);             \
         for (; n_units; n_units--, x += x_step, now ^= 1) {                                                            \
             const size_t step = n_units > 1 ? UNIT_BYTES_##codec : jump;                                               \
             _Pragma("GCC unroll 4") for (size_t i = 0; i < LANES_TIMES(twos); i++) {                                   \
                 multiply##n(&codec##_type, w, walk->u[now], x, 2 * i, s);                                              \
                 _Pragma("GCC unroll 2") for (size_t r = i * each; r < (i + 1) * each; r++) {                           \
                     fetch_lines(w[r] + ahead, UNIT_BYTES_##codec);                                                     \
-                    put_##codec(w[r] + step, &walk->u[now ^ 1][r]);                                                    \
+                    LANES_PUT##per(codec, w, step, walk->u[now ^ 1], r);                                               \
                 }                                                                                                      \
             }                                                                                                          \
             _Pragma("GCC unroll 4") for (int r = 0; r < LANES_ROWS; r++) w[r] += step;                                 \
