@@ -21,7 +21,7 @@
 /* Where codes come from: what is stored, or a buffer where they have been put with A and B by turns, vector by vector;
  * there a sub-block is a quarter of a vector or two, a quarter of two vectors, or a lane or two of all four. */
 enum lanes_source {
-    LANES_Q4_K, LANES_Q4_0, LANES_Q4_1, LANES_Q8_0, LANES_Q2_K, LANES_TQ2_0,
+    LANES_Q4_K, LANES_Q4_0, LANES_Q2_K, LANES_TQ2_0,
     LANES_IN_ORDER, LANES_BY_BLOCKS, LANES_BY_LANES,
 };
 struct lanes_type { struct lanes_order order; enum lanes_source from; };
@@ -46,7 +46,7 @@ struct lanes_unit {
 
 /* Where A and B are in one sub-block both their sums become floats, so each takes off the offset of its own part. */
 static ALWAYS_INLINE void correct(struct x_unit *x, unsigned n_tok, const struct lanes_order *order) {
-    if (!order->one_sub || order->form.has_min) return;
+    if (!order->one_sub) return;
     for (unsigned t = 0; t < n_tok; t += 8) {
         if (is_eight(t, n_tok)) correct8(x + t, order);
         else correct4(x + t, order);

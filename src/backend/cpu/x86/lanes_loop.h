@@ -16,8 +16,8 @@ struct lanes_order {
     /* By the bits of 2 * (steps * p + i) + (0: A, 1: B), from low to high: how many fours of the unit one means, and
      * what it multiplies the code with, 0 for 1. */
     uint8_t fours[6], times[6];
-    bool one_sub;  /* A and B are in one sub-block of 32 */
-    bool apart;    /* of 8 tokens A and B are vectors of their own; otherwise a token's are neighbours */
+    bool one_sub; /* A and B are in one sub-block of 32; for types without mins */
+    bool apart;   /* of 8 tokens A and B are vectors of their own; otherwise a token's are neighbours */
 };
 
 static ALWAYS_INLINE unsigned lanes_steps(const struct lanes_order *order) {
@@ -62,8 +62,7 @@ static ALWAYS_INLINE void turn(struct x_unit *x, const unsigned n, const struct 
             const unsigned to = lane_of(order, s, t, n);
             out.scale[to] = in[t].scale[from] / (float)times[k];
             const int32_t corr = in[t].corr[from] * times[k];
-            if (order->one_sub && s % 2) out.sum[to] = 0;
-            else if (order->form.has_min) out.sum[to] = in[t].sum[from];
+            if (order->form.has_min) out.sum[to] = in[t].sum[from];
             else memcpy(&out.sum[to], &corr, sizeof corr);
         }
     }

@@ -16,13 +16,6 @@ static ALWAYS_INLINE void put_q4_0(const uint8_t *b, struct lanes_unit *out) {
     put_scales(scales_of(&w, 9), out);
 }
 
-static ALWAYS_INLINE void put_q4_1(const uint8_t *b, struct lanes_unit *out) {
-    const struct unit_words w = load_words(b, 160);
-    put_scales(_mm512_permutexvar_ps(EVEN_THEN_ODD, pairs_of(&w, 5)), out);
-}
-
-static ALWAYS_INLINE void put_q8_0(const uint8_t *b, struct lanes_unit *out) { put_scales(eight_halves(b, 34), out); }
-
 static ALWAYS_INLINE void put_q2_k(const uint8_t *b, struct lanes_unit *out) {
     const __m512i at = _mm512_setr_epi32(0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15);
     struct unit512 u;
@@ -35,8 +28,6 @@ static ALWAYS_INLINE void put_tq2_0(const uint8_t *b, struct lanes_unit *out) { 
 
 LANES_AVX512(q4_k, vnni, { { { 32, 0, true }, { 8, 1, 2, 4, 16, 32 }, .times = { 16 } }, LANES_Q4_K })
 LANES_AVX512(q4_0, vnni, { { { 32, 8, false }, { 4, 1, 2, 8, 16, 32 }, .times = { 16 }, .one_sub = true }, LANES_Q4_0 })
-LANES_AVX512(q4_1, vnni, { { { 32, 0, true }, { 4, 1, 2, 8, 16, 32 }, .times = { 16 }, .one_sub = true }, LANES_Q4_1 })
-LANES_AVX512(q8_0, vnni, { { { 32, 128, false }, { 1, 2, 4, 8, 16, 32 }, .one_sub = true }, LANES_Q8_0 })
 LANES_AVX512(q2_k, vnni, { { { 16, 0, true }, { 8, 1, 2, 4, 16, 32 }, .times = { 4, 0, 0, 0, 16 } }, LANES_Q2_K })
 LANES_AVX512(tq2_0, vnni,
              { { { 32, 1, false }, { 8, 1, 2, 4, 16, 32 }, .times = { 4, 0, 0, 0, 16 } }, LANES_TQ2_0 })
@@ -52,6 +43,7 @@ LANES_AVX512(tq2_0, vnni,
     }                                                                                                                  \
     LANES_AVX512(codec, vnni, __VA_ARGS__)
 
+ROWS_LANES(q4_1, PAIRS_WITH_MINS, { { { 32, 0, true }, .fours = { 32, 1, 2, 4, 8, 16 } }, LANES_BY_BLOCKS })
 ROWS_LANES(q5_k, EVEN_THEN_ODD, { { { 32, 0, true }, { 8, 1, 2, 4, 16, 32 }, .times = { 2 } }, LANES_BY_BLOCKS })
 ROWS_LANES(q5_0, PAIRS_OF_8, { { { 32, 16, false }, .fours = { 32, 1, 2, 4, 8, 16 } }, LANES_BY_BLOCKS })
 ROWS_LANES(q5_1, PAIRS_WITH_MINS, { { { 32, 0, true }, .fours = { 32, 1, 2, 4, 8, 16 } }, LANES_BY_BLOCKS })
@@ -62,6 +54,17 @@ ROWS_LANES(q3_k, EVEN_THEN_ODD,
 ROWS_LANES(q6_k, EVEN_THEN_ODD, { { { 16, 32, false }, .fours = { 32, 1, 2, 4, 8, 16 } }, LANES_IN_ORDER })
 
 ROWS_LANES(nvfp4, EVEN_THEN_ODD, { { { 16, 16, false }, .fours = { 32, 1, 2, 4, 8, 16 } }, LANES_IN_ORDER })
+
+/* --- Q8_0 --- */
+
+/* Read in place, eight bytes of a block at a time, A and B would be in one sub-block: twice as many floats to add. */
+static ALWAYS_INLINE void put_q8_0(const uint8_t *b, struct lanes_unit *out) {
+    struct unit512 u;
+    unpack_q8_0(b, &u);
+    put_unit(&u, PAIRS_OF_8, out);
+}
+
+LANES_AVX512(q8_0, vnni, { { { 32, 128, false }, .fours = { 32, 1, 2, 4, 8, 16 } }, LANES_IN_ORDER })
 
 /* --- MXFP4 --- */
 
