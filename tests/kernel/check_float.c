@@ -138,12 +138,12 @@ void check_tile_bf16(const struct body *b) {
 static void check_widen_blocks(const struct body *b) {
     enum { BLOCKS = 9 };
     const struct qtype_info *info = qtype_info(b->type);
-    uint8_t blocks[BLOCKS * 34 + 1];
+    uint8_t *end = end_of_memory(BLOCKS * 34 + 1);
     float got[BLOCKS * 32 + 1], want[BLOCKS * 32];
     assert_true(info->block_bytes <= 34 && info->block_weights <= 32);
     for (unsigned rep = 0; rep < 600; rep++) {
         const size_t n = rep % (BLOCKS + 1) * info->block_weights;
-        uint8_t *p = blocks + rep / (BLOCKS + 1) % 2;
+        uint8_t *p = end - rep / (BLOCKS + 1) % 2 - n / info->block_weights * info->block_bytes;
         fill_blocks(p, b->type, n, rep % N_KINDS);
         got[n] = 77;
         ((widen_fn *)b->fn)(p, got, n);
@@ -161,11 +161,12 @@ void check_widen(const struct body *b) {
     widen_fn *f = (widen_fn *)b->fn;
     uint16_t in[257];
     float got[257], want[257];
+    uint8_t *end = end_of_memory(2 * 257 + 1);
     for (unsigned first = 0; first < 0x10000; first += 256) { /* every pattern of 16 bits, at both alignments */
-        uint8_t bytes[2 * 257 + 1], *p = bytes + (first >> 8 & 1);
         size_t n = 257 - first / 256 % 2;
+        uint8_t *p = end - (first >> 9 & 1) - 2 * n;
         for (unsigned i = 0; i < 257; i++) in[i] = (uint16_t)(first + i);
-        memcpy(p, in, 2 * 257);
+        memcpy(p, in, 2 * n);
         f(p, got, n);
         qtype_info(b->type)->decode(p, want, n);
         for (size_t i = 0; i < n; i++)

@@ -21,7 +21,7 @@ void check_panel(const struct body *b) {
     const struct int8_form *form = int8_form(b->type);
     const size_t n_sub = UNIT / form->sub;
     uint64_t largest = 0;
-    uint8_t *blocks = malloc(PANEL_ROWS * PANEL_N * 2 + 1);
+    uint8_t *end = end_of_memory(PANEL_ROWS * PANEL_N * 2 + 1);
     struct panel_unit *out = mem_calloc(PANEL_N / UNIT, sizeof *out);
     float row[PANEL_N];
     for (unsigned rep = 0; rep < 40; rep++) {
@@ -30,8 +30,9 @@ void check_panel(const struct body *b) {
         assert_true(qtype_row_bytes(b->type, n, &row_bytes));
         struct panel_job j = { .n_in = n, .first = rng_below(&rng, (uint32_t)n_units), .out = out };
         j.n_units = n_units - j.first;
-        fill_blocks(blocks + (rep & 1), b->type, n * PANEL_ROWS, rep % N_KINDS);
-        for (size_t r = 0; r < PANEL_ROWS; r++) j.rows[r] = blocks + (rep & 1) + r * row_bytes;
+        uint8_t *blocks = end - (rep & 1) - PANEL_ROWS * row_bytes;
+        fill_blocks(blocks, b->type, n * PANEL_ROWS, rep % N_KINDS);
+        for (size_t r = 0; r < PANEL_ROWS; r++) j.rows[r] = blocks + r * row_bytes;
         memset(out, 0x55, PANEL_N / UNIT * sizeof *out);
         f(&j);
         for (size_t r = 0; r < PANEL_ROWS; r++) {
@@ -56,7 +57,6 @@ void check_panel(const struct body *b) {
         }
     }
     assert_int_equal(largest, int8_top(b->type));
-    free(blocks);
     mem_free(out);
 }
 
@@ -235,7 +235,7 @@ static void check_product(const struct body *b, bool lanes) {
     rows_fn *f = (rows_fn *)b->fn;
     bool is_float = qtype_is_float(b->type);
     const unsigned most_tokens = is_float ? ROWS_F32_TOKENS : lanes ? LANES_TOKENS : ROWS_TOKENS;
-    static uint8_t blocks[ROWS_MAX * ROWS_N * 4 + 1];
+    uint8_t *end = end_of_memory(ROWS_MAX * ROWS_N * 4 + 1);
     static float xf[LANES_TOKENS * (ROWS_N + 3) + 1], row[ROWS_N];
     static struct x_unit x8[LANES_TOKENS * 5], arranged[LANES_TOKENS * 5];
     float out[LANES_TOKENS * 16];
@@ -244,7 +244,7 @@ static void check_product(const struct body *b, bool lanes) {
         unsigned n_tok = 1 + rep % most_tokens;
         uint64_t row_bytes = 0;
         assert_true(qtype_row_bytes(b->type, n, &row_bytes));
-        uint8_t *w = blocks + (rep & 1);
+        uint8_t *w = end - (rep & 1) - row_bytes * n_rows;
         float *x = xf + (rep >> 1 & 1);
         struct rows_job j = {
             .w = w, .row_bytes = row_bytes, .n_rows = n_rows, .n_in = n, .x = is_float ? (const void *)x : arranged,

@@ -1,6 +1,9 @@
 /* Input for the checks of kernels, and how close is close enough. */
 #include "checks.h"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 struct rng rng;
 
 /* --- Input --- */
@@ -61,6 +64,14 @@ void fill_blocks(uint8_t *w, enum qtype type, size_t n, enum kind kind) {
         for (int i = 0; type == QTYPE_IQ1_M && i < 4; i++) /* the half is the top nibbles of four words */
             w[49 + 2 * i] = (uint8_t)((w[49 + 2 * i] & 15) | (random >> 4 * i & 15) << 4);
     }
+}
+
+uint8_t *end_of_memory(size_t n) {
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE), size = round_up(n, page);
+    uint8_t *p = mmap(NULL, size + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(p != MAP_FAILED);
+    assert_int_equal(mprotect(p + size, page, PROT_NONE), 0);
+    return p + size;
 }
 
 size_t random_length(enum qtype type, size_t max) {

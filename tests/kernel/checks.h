@@ -39,6 +39,9 @@ enum kind { NORMAL, ZERO, HUGE_VALUES, DENORMAL, EXTREME, OUTLIER, N_KINDS };
 void fill_floats(float *x, size_t n, enum kind kind);
 /* n weights of any content that a file may hold with finite scales. */
 void fill_blocks(uint8_t *w, enum qtype type, size_t n, enum kind kind);
+/* The end of n bytes of memory, behind which nothing can be read: weights may stand at the end of a mapped file. Never
+ * freed. */
+uint8_t *end_of_memory(size_t n);
 /* A length up to max that the type allows, with every tail. */
 size_t random_length(enum qtype type, size_t max);
 /* A float sum of n terms, in any order, rounds by at most this; each operation may lose the smallest float too. */
