@@ -72,27 +72,22 @@ static ALWAYS_INLINE void unpack_q4_1(const uint8_t *b, struct unit512 *u) {
     u->min = eight_halves(b + 2, 20);
 }
 
-static ALWAYS_INLINE void unpack_q5_0(const uint8_t *b, struct unit512 *u) {
+/* The codes of eight blocks of `step` bytes, which end in 4 bytes of fifth bits and 16 of nibbles. */
+static ALWAYS_INLINE void five_bits(const uint8_t *b, const size_t step, struct unit512 *u) {
 #pragma GCC unroll 4
-    for (int v = 0; v < 4; v++) {
-        const uint8_t *p = b + 44 * v;
-        uint32_t lo, hi;
-        memcpy(&lo, p + 2, 4);
-        memcpy(&hi, p + 24, 4);
-        u->q[v] = fifth_bit(nibbles16x2(p + 6, p + 28), lo | (uint64_t)hi << 32);
+    for (size_t v = 0; v < 4; v++) {
+        const uint8_t *lo = b + step * (2 * v + 1) - 20, *hi = lo + step;
+        u->q[v] = fifth_bit(nibbles16x2(lo + 4, hi + 4), load_u32(lo) | (uint64_t)load_u32(hi) << 32);
     }
+}
+
+static ALWAYS_INLINE void unpack_q5_0(const uint8_t *b, struct unit512 *u) {
+    five_bits(b, 22, u);
     u->scale = eight_halves(b, 22);
 }
 
 static ALWAYS_INLINE void unpack_q5_1(const uint8_t *b, struct unit512 *u) {
-#pragma GCC unroll 4
-    for (int v = 0; v < 4; v++) {
-        const uint8_t *p = b + 48 * v;
-        uint32_t lo, hi;
-        memcpy(&lo, p + 4, 4);
-        memcpy(&hi, p + 28, 4);
-        u->q[v] = fifth_bit(nibbles16x2(p + 8, p + 32), lo | (uint64_t)hi << 32);
-    }
+    five_bits(b, 24, u);
     u->scale = eight_halves(b, 24);
     u->min = eight_halves(b + 2, 24);
 }
