@@ -19,35 +19,11 @@ static ALWAYS_INLINE void load_columns(const struct stored *s, size_t at, __m512
     transpose16(v);
 }
 
-/* v[r] has 8 lanes of row r and 8 of row r + 8; v[c] becomes lane c of all rows. */
-static ALWAYS_INLINE void transpose8(__m512i v[8]) {
-    const __m512i first = _mm512_setr_epi64(0, 1, 8, 9, 4, 5, 12, 13);
-    const __m512i second = _mm512_setr_epi64(2, 3, 10, 11, 6, 7, 14, 15);
-    __m512i a[8], b[8];
-#pragma GCC unroll 4
-    for (int r = 0; r < 8; r += 2) {
-        a[r] = _mm512_unpacklo_epi32(v[r], v[r + 1]);
-        a[r + 1] = _mm512_unpackhi_epi32(v[r], v[r + 1]);
-    }
-#pragma GCC unroll 2
-    for (int r = 0; r < 8; r += 4) {
-        b[r] = _mm512_unpacklo_epi64(a[r], a[r + 2]);
-        b[r + 1] = _mm512_unpackhi_epi64(a[r], a[r + 2]);
-        b[r + 2] = _mm512_unpacklo_epi64(a[r + 1], a[r + 3]);
-        b[r + 3] = _mm512_unpackhi_epi64(a[r + 1], a[r + 3]);
-    }
-#pragma GCC unroll 4
-    for (int c = 0; c < 4; c++) {
-        v[c] = _mm512_permutex2var_epi64(b[c], first, b[c + 4]);
-        v[c + 4] = _mm512_permutex2var_epi64(b[c], second, b[c + 4]);
-    }
-}
-
 /* 32 bytes of each row: v[c] becomes bytes 4c .. 4c + 3 of all. */
 static ALWAYS_INLINE void load_columns8(const struct stored *s, size_t at, __m512i v[8]) {
 #pragma GCC unroll 8
     for (int r = 0; r < 8; r++) v[r] = two_256(s->row[r] + at, s->row[r + 8] + at);
-    transpose8(v);
+    transpose8x16(v);
 }
 
 /* 8 floats of each row. */
@@ -56,7 +32,7 @@ static ALWAYS_INLINE void put_scales8(__m256 rows[16], float out[][PANEL_ROWS]) 
 #pragma GCC unroll 8
     for (int r = 0; r < 8; r++)
         v[r] = _mm512_castps_si512(_mm512_insertf32x8(_mm512_castps256_ps512(rows[r]), rows[r + 8], 1));
-    transpose8(v);
+    transpose8x16(v);
 #pragma GCC unroll 8
     for (int c = 0; c < 8; c++) _mm512_store_si512(out[c], v[c]);
 }

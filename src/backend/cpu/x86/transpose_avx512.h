@@ -33,4 +33,28 @@ static ALWAYS_INLINE void transpose16(__m512i v[16]) {
 #pragma GCC unroll 16
     for (int r = 0; r < 16; r++) v[r] = a[r];
 }
+
+/* 16 rows of 8 lanes: v[r] has those of row r and of row r + 8; v[c] becomes lane c of all rows. */
+static ALWAYS_INLINE void transpose8x16(__m512i v[8]) {
+    const __m512i first = _mm512_setr_epi64(0, 1, 8, 9, 4, 5, 12, 13);
+    const __m512i second = _mm512_setr_epi64(2, 3, 10, 11, 6, 7, 14, 15);
+    __m512i a[8], b[8];
+#pragma GCC unroll 4
+    for (int r = 0; r < 8; r += 2) {
+        a[r] = _mm512_unpacklo_epi32(v[r], v[r + 1]);
+        a[r + 1] = _mm512_unpackhi_epi32(v[r], v[r + 1]);
+    }
+#pragma GCC unroll 2
+    for (int r = 0; r < 8; r += 4) {
+        b[r] = _mm512_unpacklo_epi64(a[r], a[r + 2]);
+        b[r + 1] = _mm512_unpackhi_epi64(a[r], a[r + 2]);
+        b[r + 2] = _mm512_unpacklo_epi64(a[r + 1], a[r + 3]);
+        b[r + 3] = _mm512_unpackhi_epi64(a[r + 1], a[r + 3]);
+    }
+#pragma GCC unroll 4
+    for (int c = 0; c < 4; c++) {
+        v[c] = _mm512_permutex2var_epi64(b[c], first, b[c + 4]);
+        v[c + 4] = _mm512_permutex2var_epi64(b[c], second, b[c + 4]);
+    }
+}
 #endif
