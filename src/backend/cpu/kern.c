@@ -37,14 +37,14 @@ uint8_t int8_top(enum qtype type) { return (unsigned)type < QTYPE_ID_LIMIT ? fac
 /* Measured (docs/kernels.md). Arranged activations make rows cheaper, VNNI makes tiles cheaper still. Lanes are filled
  * up to 4, 8 or 16 tokens. */
 static void choose_ways(struct kern *k, bool vnni) {
-    /* With VNNI, the types that take long to be taken apart. */
-    static const uint8_t grid[QTYPE_ID_LIMIT] = {
+    /* Up to how many tokens rows are best with VNNI, for types that take long to be taken apart. */
+    static const uint8_t slow[QTYPE_ID_LIMIT] = {
         [QTYPE_IQ2_XXS] = 5, [QTYPE_IQ2_XS] = 7, [QTYPE_IQ2_S] = 7, [QTYPE_IQ3_XXS] = 5, [QTYPE_IQ3_S] = 5,
     };
     for (uint32_t id = 0; id < QTYPE_ID_LIMIT; id++) {
-        k->few_tokens[id] = !k->arrange[id] ? 3 : !vnni ? 8 : grid[id] ? grid[id] : 4;
+        k->few_tokens[id] = !k->arrange[id] ? 3 : !vnni ? 8 : slow[id] ? slow[id] : 4;
         if (!k->lanes[id]) continue;
-        k->lanes_tokens[id] = !vnni ? TOKENS(8, 8) | TOKENS(13, 16) : TOKENS(grid[id] ? 6 : 3, 8);
+        k->lanes_tokens[id] = !vnni ? TOKENS(8, 8) | TOKENS(13, 16) : TOKENS(slow[id] ? 6 : 3, 8);
     }
     if (!vnni && k->lanes[QTYPE_MXFP4]) k->lanes_tokens[QTYPE_MXFP4] = TOKENS(3, 8) | TOKENS(13, 16);
 }
