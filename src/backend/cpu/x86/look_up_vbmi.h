@@ -6,6 +6,11 @@
 
 #include "base/compiler.h"
 
+/* Entries i .. of a table, each a constant made from its place by of(i). */
+#define OF_4(of, i) of(i), of((i) + 1), of((i) + 2), of((i) + 3)
+#define OF_16(of, i) OF_4(of, i), OF_4(of, (i) + 4), OF_4(of, (i) + 8), OF_4(of, (i) + 12)
+#define OF_64(of, i) OF_16(of, i), OF_16(of, (i) + 16), OF_16(of, (i) + 32), OF_16(of, (i) + 48)
+
 /* Entries i of a table of 128 bytes; a byte's top bit does not count. */
 static ALWAYS_INLINE __m512i look_up(const uint8_t *table, __m512i i) {
     return _mm512_permutex2var_epi8(_mm512_load_si512(table), i, _mm512_load_si512(table + 64));

@@ -3,6 +3,7 @@
  * each code. Scales are multiplied in integers, in the step that adds up the last sums, and never become floats. */
 #include <immintrin.h>
 
+#include "backend/cpu/x86/look_up_vbmi.h"
 #include "backend/cpu/x86/row_sums_avx512.h"
 #include "backend/cpu/x86/rows_loop.h"
 #include "backend/cpu/x86/rows_units_vnni.h"
@@ -20,14 +21,11 @@ struct q3_unit {
 #define CODE(index, pair, third) (((index) >> (pair) & 3) | ((index) >> (third) & 1) << 2)
 #define FIRST(index) CODE(index, 0, 4)
 #define SECOND(index) CODE(index, 2, 5)
-#define OF_4(of, i) of(i), of((i) + 1), of((i) + 2), of((i) + 3)
-#define OF_16(of, i) OF_4(of, i), OF_4(of, (i) + 4), OF_4(of, (i) + 8), OF_4(of, (i) + 12)
-#define OF_64(of) { OF_16(of, 0), OF_16(of, 16), OF_16(of, 32), OF_16(of, 48) }
 
 /* A nibble of the last 64 bytes has two pairs of bits. Bit g of byte l of the first 32 is the third bit of element
  * 32g + l: two of them are brought to bits 4 and 5, beside their pairs. */
 static ALWAYS_INLINE void take_codes(const uint8_t *b, __m512i q[4]) {
-    static const uint8_t first[64] ALIGNED(64) = OF_64(FIRST), second[64] ALIGNED(64) = OF_64(SECOND);
+    static const uint8_t first[64] ALIGNED(64) = { OF_64(FIRST, 0) }, second[64] ALIGNED(64) = { OF_64(SECOND, 0) };
     const __m512i low = _mm512_set1_epi8(15), even = _mm512_load_si512(first), odd = _mm512_load_si512(second);
     const __m512i pairs = load512(b + 32), t = _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)b));
     __m512i index[2];

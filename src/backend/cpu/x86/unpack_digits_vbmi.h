@@ -15,9 +15,6 @@ struct digits512 {
 #define DIGIT(b, power) (((b) * (power) & 255) * 3 >> 8)
 #define FOUR_DIGITS(b) (DIGIT(b, 1) | DIGIT(b, 3) << 2 | DIGIT(b, 9) << 4 | DIGIT(b, 27) << 6)
 #define FIFTH_DIGIT(b) DIGIT(b, 81)
-#define OF_4(of, b) of(b), of((b) + 1), of((b) + 2), of((b) + 3)
-#define OF_16(of, b) OF_4(of, b), OF_4(of, (b) + 4), OF_4(of, (b) + 8), OF_4(of, (b) + 12)
-#define OF_64(of, b) OF_16(of, b), OF_16(of, (b) + 16), OF_16(of, (b) + 32), OF_16(of, (b) + 48)
 #define OF_BYTES(of) { OF_64(of, 0), OF_64(of, 64), OF_64(of, 128), OF_64(of, 192) }
 
 static ALWAYS_INLINE void take_digits(const uint8_t *b, struct digits512 *u) {
