@@ -3,6 +3,7 @@
  * A lane of 32 bits is a row: two vectors of the panel hold four codes of each of its rows, and a broadcast, which
  * serves both, the same four activations of one token. Products are added in pairs to 16 bits, there for as long as
  * they fit, and then to the row's sum. Levels of 8 bits are multiplied as rows_avx2.c says. */
+#include <assert.h>
 #include <immintrin.h>
 #include <string.h>
 
@@ -122,11 +123,12 @@ static ALWAYS_INLINE void tile_tokens(const struct tile_job *j, const struct til
 void tile16_avx2(const struct tile_job *j) {
     if (j->form->has_min) tile_tokens(j, (struct tile_type){ 16, true, 4 });
     else if (j->top <= 31) tile_tokens(j, (struct tile_type){ 16, false, 4 });
-    else if (j->top <= 63) tile_tokens(j, (struct tile_type){ 16, false, 2 });
+    else if (j->form->offset < 128) tile_tokens(j, (struct tile_type){ 16, false, 2 });
     else tile_tokens(j, (struct tile_type){ 16, false, 1 });
 }
 
 void tile32_avx2(const struct tile_job *j) {
+    assert(j->top <= 31 || j->form->offset == 128);
     if (j->form->has_min && j->top <= 15) tile_tokens(j, (struct tile_type){ 32, true, 8 });
     else if (j->form->has_min) tile_tokens(j, (struct tile_type){ 32, true, 4 });
     else if (j->top <= 15) tile_tokens(j, (struct tile_type){ 32, false, 8 });
