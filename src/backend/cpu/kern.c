@@ -37,14 +37,17 @@ uint8_t int8_top(enum qtype type) { return (unsigned)type < QTYPE_ID_LIMIT ? fac
 /* Measured (docs/kernels.md). Arranged activations make rows cheaper, VNNI makes tiles cheaper still. Lanes are filled
  * up to 4, 8 or 16 tokens. */
 static void choose_ways(struct kern *k, bool vnni) {
-    /* Up to how many tokens rows are best with VNNI, for types that take long to be taken apart. */
-    static const uint8_t slow[QTYPE_ID_LIMIT] = {
-        [QTYPE_IQ2_XXS] = 5, [QTYPE_IQ2_XS] = 7, [QTYPE_IQ2_S] = 7, [QTYPE_IQ3_XXS] = 5, [QTYPE_IQ3_S] = 5,
+    /* Up to how many tokens rows are best with VNNI: the longer a unit takes to be taken apart for lanes, the more. */
+    static const uint8_t rows_to[QTYPE_ID_LIMIT] = {
+        [QTYPE_Q4_0] = 2, [QTYPE_Q4_1] = 3, [QTYPE_Q5_0] = 3, [QTYPE_Q5_1] = 3, [QTYPE_Q8_0] = 2, [QTYPE_IQ4_NL] = 3,
+        [QTYPE_Q2_K] = 3, [QTYPE_Q3_K] = 3, [QTYPE_Q4_K] = 2, [QTYPE_Q5_K] = 3, [QTYPE_Q6_K] = 3, [QTYPE_IQ4_XS] = 3,
+        [QTYPE_IQ1_S] = 4, [QTYPE_IQ1_M] = 4, [QTYPE_IQ2_XXS] = 5, [QTYPE_IQ2_XS] = 5, [QTYPE_IQ2_S] = 5,
+        [QTYPE_IQ3_XXS] = 5, [QTYPE_IQ3_S] = 5, [QTYPE_MXFP4] = 3, [QTYPE_TQ1_0] = 2, [QTYPE_TQ2_0] = 2,
+        [QTYPE_NVFP4] = 4,
     };
     for (uint32_t id = 0; id < QTYPE_ID_LIMIT; id++) {
-        k->few_tokens[id] = !k->arrange[id] ? 3 : !vnni ? 8 : slow[id] ? slow[id] : 4;
-        if (!k->lanes[id]) continue;
-        k->lanes_tokens[id] = !vnni ? TOKENS(8, 8) | TOKENS(13, 16) : TOKENS(slow[id] ? 6 : 3, 8);
+        k->few_tokens[id] = !k->arrange[id] ? 3 : vnni ? rows_to[id] : 8;
+        if (k->lanes[id]) k->lanes_tokens[id] = vnni ? TOKENS(rows_to[id] + 1, 8) : TOKENS(8, 8) | TOKENS(13, 16);
     }
     if (!vnni && k->lanes[QTYPE_MXFP4]) k->lanes_tokens[QTYPE_MXFP4] = TOKENS(3, 8) | TOKENS(13, 16);
 }
