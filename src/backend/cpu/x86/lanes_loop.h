@@ -70,7 +70,7 @@ static ALWAYS_INLINE void turn(struct x_unit *x, const unsigned n, const struct 
 
 /* Fills up to whole fours with tokens of zeros. */
 static ALWAYS_INLINE void turn_all(struct x_unit *x, unsigned n_tok, const struct lanes_order *order) {
-    const unsigned n = round_up(n_tok, 4);
+    const unsigned n = round_up(n_tok, LANES_TURN);
     memset(x + n_tok, 0, (n - n_tok) * sizeof *x);
     for (unsigned t = 0; t < n; t += 8) {
         if (is_eight(t, n)) turn(x + t, 8, order);
@@ -124,7 +124,8 @@ static ALWAYS_INLINE void turn_all(struct x_unit *x, unsigned n_tok, const struc
         for (int r = 0; r < LANES_ROWS; r++) sums[r] = s[r];                                                           \
     }                                                                                                                  \
     static void codec##_lanes##n(const struct rows_job *j, unsigned t) {                                               \
-        const size_t whole = j->n_in / UNIT, left = j->n_in % UNIT, x_step = round_up(j->n_tok, 4);                    \
+        const size_t whole = j->n_in / UNIT, left = j->n_in % UNIT;                                                    \
+        const size_t x_step = round_up(j->n_tok, LANES_TURN);                                                          \
         struct codec##_walk##n walk;                                                                                   \
         walk.now = 0;                                                                                                  \
         walk.ready = false;                                                                                            \
